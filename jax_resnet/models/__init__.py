@@ -1,0 +1,19 @@
+"""The ResNet family: ``create_model("resnet18")`` and the modules behind it."""
+
+from jax_resnet.models.blocks import BasicBlock, Block, BottleneckBlock
+from jax_resnet.models.mnist import MnistCNN, MnistPreActResNet
+from jax_resnet.models.registry import create_model, list_models
+from jax_resnet.models.resnet import ResNet
+from jax_resnet.models.vgg import VGG
+
+__all__ = [
+    "VGG",
+    "BasicBlock",
+    "Block",
+    "BottleneckBlock",
+    "MnistCNN",
+    "MnistPreActResNet",
+    "ResNet",
+    "create_model",
+    "list_models",
+]
