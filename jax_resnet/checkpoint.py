@@ -1,0 +1,243 @@
+"""Checkpoints with orbax: a training run's, and single portable ones.
+
+A checkpoint of step ``s`` is a folder ``<run>/checkpoints/<s>`` of three items: ``variables``
+(``{"params", "batch_stats"}``), ``training`` (optimiser state, step and key) and ``config`` (JSON). Reading
+the network back needs neither the optimiser nor the devices that wrote it.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax
+import orbax.checkpoint as ocp
+from flax import linen as nn
+from orbax.checkpoint import checkpoint_managers
+
+from jax_resnet import manifest
+from jax_resnet.models import create_model
+from jax_resnet.train import TrainState
+
+CHECKPOINTS = "checkpoints"
+
+
+class CheckpointError(Exception):
+    """A checkpoint that is not there or cannot be read; the message says which, and what would do."""
+
+
+class Restored(NamedTuple):
+    """A network and its weights.
+
+    Attributes:
+        model: As ``create_model`` made it.
+        variables: ``{"params", "batch_stats"}``, on this process's first device.
+        config: Everything the run was told, among it ``config["model"]``, the arguments of
+            ``create_model``, and ``config["data"]``: ``mean``, ``std``, ``class_names``, ``image_shape``.
+    """
+
+    model: nn.Module
+    variables: dict[str, Any]
+    config: dict[str, Any]
+
+
+class Checkpointer:
+    """Writes a run's checkpoints in the background; keeps the last two and the best.
+
+    The best is the one of highest validation accuracy, the earliest of equals.
+    """
+
+    def __init__(self, run: str | os.PathLike[str]) -> None:
+        """Opens ``run/checkpoints``, which is made on the first save."""
+        policies = checkpoint_managers
+        self._folder = Path(run).absolute() / CHECKPOINTS
+        self._manager = ocp.CheckpointManager(
+            self._folder,
+            options=ocp.CheckpointManagerOptions(
+                best_fn=_rank,  # Without it orbax writes no metrics; the policies decide what is kept.
+                preservation_policy=policies.AnyPreservationPolicy(
+                    [
+                        policies.LatestN(2),
+                        policies.BestN(get_metric_fn=_rank, n=1, keep_checkpoints_without_metrics=False),
+                    ]
+                ),
+            ),
+        )
+
+    def steps(self) -> list[int]:
+        """Steps of the complete checkpoints, ascending."""
+        return sorted(self._manager.all_steps())
+
+    def save(self, state: TrainState, config: Mapping[str, Any], accuracy: float | None = None) -> None:
+        """Saves the state under its step unless that is saved already.
+
+        Args:
+            state: What to save; it may be donated once this returns.
+            config: Everything the run was told, as JSON can hold it.
+            accuracy: On the validation set, where there is one.
+        """
+        step = int(state.step)
+        if step in self.steps():
+            return
+        metrics = None if accuracy is None else {"accuracy": accuracy, "step": step}
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(
+                variables=ocp.args.StandardSave(state.variables),
+                training=ocp.args.StandardSave(_training(state)),
+                config=ocp.args.JsonSave(dict(config)),
+            ),
+            metrics=metrics,
+        )
+        self._write_manifests()  # of those before: this one is still on its way
+
+    def restore(
+        self, like: TrainState, on_broken: Callable[[int, str], None] | None = None
+    ) -> TrainState | None:
+        """The newest state that can be read, laid out as ``like``; None where there is none at all.
+
+        Args:
+            like: A state of the same network and optimiser; its shardings are the result's.
+            on_broken: Told the step of, and what is wrong with, each checkpoint passed over.
+
+        Raises:
+            CheckpointError: There are checkpoints, and none can be read.
+        """
+        steps, trouble = self.steps(), ""
+        for step in reversed(steps):
+            try:
+                if trouble := manifest.damage(self._folder / str(step)):
+                    raise CheckpointError(trouble)
+                items = self._manager.restore(
+                    step,
+                    args=ocp.args.Composite(
+                        variables=ocp.args.StandardRestore(like.variables),
+                        training=ocp.args.StandardRestore(_training(like)),
+                    ),
+                )
+            except Exception as error:  # orbax and tensorstore raise many kinds
+                trouble = _first_line(error)
+                if on_broken is not None:
+                    on_broken(step, trouble)
+                continue
+            training = dict(items["training"])
+            key = jax.random.wrap_key_data(training.pop("key"))
+            return like.replace(**items["variables"], **training, key=key)
+        if steps:
+            raise CheckpointError(f"none of the checkpoints {steps} can be read: {trouble}")
+        return None
+
+    def wait(self) -> None:
+        """Returns when everything saved is on disk."""
+        self._manager.wait_until_finished()
+        self._write_manifests()
+
+    def _write_manifests(self) -> None:
+        if jax.process_index() != 0:
+            return
+        for step in _complete(self._folder):
+            folder = self._folder / str(step)
+            if not (folder / manifest.NAME).exists():
+                with contextlib.suppress(FileNotFoundError):  # deleted meanwhile, as no longer wanted
+                    manifest.write(folder)
+
+    def close(self) -> None:
+        """Waits, and releases the folder."""
+        self.wait()
+        self._manager.close()
+
+
+def save(path: str | os.PathLike[str], variables: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+    """Writes one portable checkpoint, a folder that ``restore`` opens.
+
+    Args:
+        path: The folder; it must not exist.
+        variables: ``{"params", "batch_stats"}``.
+        config: At least ``config["model"]``, the arguments of ``create_model``, "name" among them.
+
+    Raises:
+        CheckpointError: ``path`` exists.
+    """
+    folder = Path(path).absolute()
+    if folder.exists():
+        raise CheckpointError(f"{folder} exists already: name a new folder")
+    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+        checkpointer.save(
+            folder,
+            args=ocp.args.Composite(
+                variables=ocp.args.StandardSave(dict(variables)), config=ocp.args.JsonSave(dict(config))
+            ),
+        )
+    manifest.write(folder)
+
+
+def restore(path: str | os.PathLike[str], which: Literal["best", "last"] | int = "best") -> Restored:
+    """Reads a network back: on any device, without optimiser, training state or original topology.
+
+    Args:
+        path: A run's folder, or a folder that ``save`` wrote.
+        which: Of a run's checkpoints: the best on the validation set (the last, where the run had none),
+            the last, or the one of a step.
+
+    Returns:
+        The network, its variables and the run's config.
+
+    Raises:
+        CheckpointError: Nothing to read there, no such step, or a damaged file.
+    """
+    folder = _choose(Path(path).absolute(), which)
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    if trouble := manifest.damage(folder):
+        raise CheckpointError(f"the checkpoint {folder} is damaged: {trouble}")
+    try:
+        config = ocp.JsonCheckpointHandler().restore(folder / "config")
+        # Asked of the handler: a Checkpointer warns that an item is no whole checkpoint.
+        written = ocp.StandardCheckpointHandler().metadata(folder / "variables").tree
+        with ocp.StandardCheckpointer() as reader:
+            like = jax.tree.map(
+                lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), written
+            )
+            variables = reader.restore(folder / "variables", like)
+    except Exception as error:  # orbax and tensorstore raise many kinds for a damaged file
+        raise CheckpointError(f"the checkpoint {folder} cannot be read: {_first_line(error)}") from error
+    return Restored(create_model(**config["model"]), {"batch_stats": {}, **variables}, config)
+
+
+def _choose(path: Path, which: Literal["best", "last"] | int) -> Path:
+    if (path / "variables").is_dir():
+        return path
+    folder = path if path.name == CHECKPOINTS else path / CHECKPOINTS
+    if not folder.is_dir():
+        raise CheckpointError(f"{path} holds no checkpoint: name a run's folder, or one that was exported")
+    steps = _complete(folder)
+    if not steps:
+        raise CheckpointError(f"{folder} holds no complete checkpoint")
+    if which == "best":
+        metrics = {step: folder / str(step) / "metrics" / "metrics" for step in steps}
+        ranks = {step: _rank(json.loads(file.read_text())) for step, file in metrics.items() if file.exists()}
+        return folder / str(max(ranks, key=ranks.__getitem__) if ranks else steps[-1])
+    if which == "last":
+        return folder / str(steps[-1])
+    if which not in steps:
+        raise CheckpointError(f"{folder} has no step {which!r}: there are {', '.join(map(str, steps))}")
+    return folder / str(which)
+
+
+def _complete(folder: Path) -> list[int]:
+    folders = [step for step in folder.iterdir() if step.name.isdigit()]
+    return sorted(int(step.name) for step in folders if ocp.utils.is_checkpoint_finalized(step))
+
+
+def _rank(metrics: Mapping[str, Any]) -> tuple[float, int]:
+    # Of equals the earliest, so that the choice does not hang on what has been deleted since.
+    return metrics["accuracy"], -metrics["step"]
+
+
+def _training(state: TrainState) -> dict[str, Any]:
+    return {"step": state.step, "opt_state": state.opt_state, "key": jax.random.key_data(state.key)}
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".split(" See full")[0].splitlines()[0][:300]
