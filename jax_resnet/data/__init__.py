@@ -1,0 +1,23 @@
+"""Data sets as uint8 arrays in memory: fetched, checked, stored by tensorflow-datasets, cached.
+
+    dataset = jax_resnet.data.load("cifar10")
+    dataset.train.images  # uint8, (50000, 32, 32, 3)
+
+Importing this needs NumPy alone; TFDS and the like are imported when there is work for them.
+"""
+
+from .dataset import DataError, Dataset, Split
+from .loader import default_data_dir, load
+from .registry import list_datasets
+from .reporter import SILENT, Reporter
+
+__all__ = [
+    "SILENT",
+    "DataError",
+    "Dataset",
+    "Reporter",
+    "Split",
+    "default_data_dir",
+    "list_datasets",
+    "load",
+]
