@@ -8,7 +8,7 @@ example of the data set each is) and, in evaluation, ``mask`` (bool, (N,): false
 sums over examples beside their ``count``, so that they add up over batches of any size.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import jax
@@ -17,7 +17,7 @@ import optax
 from flax import linen as nn
 from flax import struct
 
-Batch = dict[str, jax.Array]
+Batch = Mapping[str, Any]
 Metrics = dict[str, jax.Array]
 Variables = dict[str, Any]
 

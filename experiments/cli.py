@@ -1,0 +1,124 @@
+"""From the command line to a Config, and from an error to one clear line."""
+
+import contextlib
+import dataclasses
+import difflib
+import io
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import tyro
+
+from experiments.config import Config, from_dict
+from experiments.errors import ConfigError, ExperimentError, Stopped
+from experiments.recipes import RECIPES
+
+T = TypeVar("T")
+
+
+def parse(prog: str, about: str, args: Sequence[str]) -> Config:
+    """Reads flags over the defaults of ``--recipe``, with ``--resume`` over what the run was told.
+
+    Args:
+        prog: How the program is called.
+        about: What it does, in a sentence.
+        args: The flags.
+
+    Raises:
+        ConfigError: A flag or value that cannot be.
+    """
+    recipe = _value_of("--recipe", args) or "standard"
+    if recipe not in RECIPES:
+        near = difflib.get_close_matches(recipe, RECIPES, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(RECIPES)}"
+        raise ConfigError(f"--recipe {recipe} is none of the recipes; {hint}")
+    recipes = "\n\n".join(f"--recipe {name}: {recipe.about}" for name, recipe in RECIPES.items())
+    about = f"{about}\n\n{recipes}"
+    config = parse_flags(Config, prog, about, args, RECIPES[recipe].config)
+    if config.run.resume and (written := saved_config(config.workdir)):
+        # The run goes on as it was told to: only what is said now can differ.
+        told = dataclasses.replace(written, run=dataclasses.replace(written.run, max_steps=None))
+        config = parse_flags(Config, prog, about, args, told)
+    return config
+
+
+def parse_flags(kind: type[T], prog: str, about: str, args: Sequence[str], default: T) -> T:
+    """Reads the flags of any dataclass.
+
+    Raises:
+        ConfigError: A flag or value that cannot be, in one line.
+    """
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(
+                kind,
+                prog=prog,
+                description=about,
+                args=list(args),
+                config=(tyro.conf.OmitArgPrefixes, tyro.conf.HelptextFromCommentsOff),
+                default=default,
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise ConfigError(_one_line(said.getvalue())) from None
+
+
+def saved_config(workdir: Path) -> Config | None:
+    """The settings of the run in a folder; None where there is none."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        return from_dict(Config, json.loads((workdir / "config.json").read_text())["config"])
+    return None
+
+
+def run_main(main: Callable[[], None]) -> None:
+    """Runs a program; errors a user can mend become one line on standard error and a non-zero exit."""
+    from jax_resnet.checkpoint import CheckpointError
+    from jax_resnet.data import DataError
+
+    try:
+        main()
+    except ConfigError as error:
+        sys.exit(_say(str(error), 2))
+    except (DataError, CheckpointError, ExperimentError) as error:
+        sys.exit(_say(str(error), 1))
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        sys.exit(_say(f"{where}{error.strerror or error}", 1))
+    except Stopped as stop:
+        sys.exit(_say(str(stop), 128 + stop.number))
+    except KeyboardInterrupt:
+        sys.exit(_say("interrupted", 130))
+
+
+def _say(message: str, code: int) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return code
+
+
+def _value_of(flag: str, args: Sequence[str]) -> str | None:
+    for i, arg in enumerate(args):
+        if arg == flag and i + 1 < len(args):
+            return args[i + 1]
+        if arg.startswith(f"{flag}="):
+            return arg.split("=", 1)[1]
+    return None
+
+
+def _one_line(boxed: str) -> str:
+    """The message of tyro's error, without box, title and help."""
+    rows = [line.strip("│ ").strip() for line in boxed.splitlines() if not line.startswith(("╭", "╰"))]
+    parts: list[list[str]] = [[]]
+    for row in rows:
+        if set(row) <= {"─"}:
+            parts.append([])
+        else:
+            parts[-1].append(row)
+    message = " ".join(parts[0])
+    if len(parts) > 1 and parts[1] and parts[1][0].startswith("Perhaps you meant"):
+        message += f"; did you mean {parts[1][1].split()[0]}?"
+    return f"{message} (--help lists the flags)"

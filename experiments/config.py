@@ -1,0 +1,199 @@
+"""What an experiment can be told. These classes are the command line: a field is a flag."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any, Literal
+
+from experiments.errors import ConfigError
+from jax_resnet.models import create_model
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """The network."""
+
+    arch: str = "resnet20"
+    """Its name: resnet20, resnet18, plain56, ... (python -m jax_resnet.models lists them)."""
+    stem: Literal["cifar", "imagenet", "imagenet_d"] = "cifar"
+    """First layers: a 3x3 convolution, or ImageNet's strided one and a max-pool."""
+    shortcut: Literal["default", "A", "B", "C", "D", "none"] = "default"
+    """Where shapes change: A pads with zeros, B projects, C projects in every block."""
+    zero_init_residual: bool = False
+    """Start every block as its shortcut."""
+    dtype: Literal["f32", "bf16"] = "f32"
+    """In which the network computes; parameters, statistics and loss stay float32."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """The images."""
+
+    dataset: Literal["cifar10", "cifar100", "mnist", "digits"] = "cifar10"
+    """digits is scikit-learn's, small and without a download."""
+    data_dir: str | None = None
+    """Where data sets are kept; TFDS's own folder by default."""
+    archive: str | None = None
+    """A data set's original archive or its extracted folder, to read instead of a download."""
+    mirror: tuple[str, ...] = ()
+    """URLs to try after the original host's."""
+    val_size: int = 5000
+    """Training images held out to choose the best checkpoint by; 0 trains on all and reports the last."""
+    crop_padding: int = 4
+    """Random crops of the image padded by this much; 0 for none."""
+    flip: bool = True
+    """Mirror half of the images."""
+    mean: tuple[float, ...] = ()
+    """Subtracted from pixels in [0, 1], a number a channel; the data set's own by default."""
+    std: tuple[float, ...] = ()
+    """Divides them; the data set's own by default."""
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimConfig:
+    """Stochastic gradient descent."""
+
+    batch_size: int = 128
+    """Images a step."""
+    epochs: int = 200
+    """Passes over the training images; the learning rate's schedule spans them."""
+    steps: int | None = None
+    """Length in steps instead of epochs."""
+    learning_rate: float = 0.1
+    """At its highest."""
+    schedule: Literal["step", "cosine", "one-cycle"] = "cosine"
+    """Shape of the learning rate over the training."""
+    milestones: tuple[float, ...] = (0.5, 0.75)
+    """step: shares of the training after which the learning rate falls."""
+    factor: float = 0.1
+    """step: what it is multiplied by there."""
+    peak_at: float = 0.3
+    """one-cycle: share of the training at which the learning rate is highest."""
+    warmup_epochs: float = 0.0
+    """Rise linearly to the schedule over this many epochs."""
+    momentum: float = 0.9
+    """Share of the last update that is kept."""
+    nesterov: bool = False
+    """Nesterov's form of momentum."""
+    weight_decay: float = 5e-4
+    """Coupled, as in PyTorch."""
+    decay_all: bool = True
+    """Decay BatchNorm's parameters and biases too."""
+    label_smoothing: float = 0.0
+    """Share of the target spread over all classes."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """The run."""
+
+    workdir: str | None = None
+    """Its folder; runs/DATASET-ARCH-RECIPE-seedSEED by default."""
+    seed: int = 0
+    """Initial weights, validation split, order and augmentation all follow from it."""
+    max_steps: int | None = None
+    """Stop after this step, the schedule unchanged; --resume goes on from there."""
+    log_every: int = 50
+    """Steps a line of metrics.jsonl."""
+    eval_batch_size: int = 500
+    """Images a step of evaluation; metrics are exact whatever it is."""
+    eval_every: int = 1
+    """Epochs between evaluations on the validation set."""
+    checkpoint_minutes: float = 10.0
+    """Checkpoint this often between evaluations, after each of which there is one anyway."""
+    resume: bool = False
+    """Continue the run in the folder from its newest checkpoint."""
+    overwrite: bool = False
+    """Delete the run in the folder and start again."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """An experiment."""
+
+    recipe: str = "standard"
+    """Defaults for all the rest, see above."""
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    optim: OptimConfig = dataclasses.field(default_factory=OptimConfig)
+    run: RunConfig = dataclasses.field(default_factory=RunConfig)
+
+    @property
+    def workdir(self) -> Path:
+        """The run's folder."""
+        if self.run.workdir:
+            return Path(self.run.workdir)
+        name = f"{self.data.dataset}-{self.model.arch}-{self.recipe}-seed{self.run.seed}"
+        return Path("runs") / name
+
+    def check(self) -> None:
+        """Finds what no run could use, before anything is read or written.
+
+        Raises:
+            ConfigError: Naming the flag.
+        """
+        positive = {
+            "--batch-size": self.optim.batch_size,
+            "--epochs": self.optim.epochs,
+            "--steps": 1 if self.optim.steps is None else self.optim.steps,
+            "--max-steps": 1 if self.run.max_steps is None else self.run.max_steps,
+            "--learning-rate": self.optim.learning_rate,
+            "--log-every": self.run.log_every,
+            "--eval-batch-size": self.run.eval_batch_size,
+            "--eval-every": self.run.eval_every,
+            "--checkpoint-minutes": self.run.checkpoint_minutes,
+        }
+        for flag, number in positive.items():
+            if not number > 0:
+                raise ConfigError(f"{flag} must be more than 0, not {number}")
+        not_negative = {
+            "--val-size": self.data.val_size,
+            "--crop-padding": self.data.crop_padding,
+            "--weight-decay": self.optim.weight_decay,
+            "--warmup-epochs": self.optim.warmup_epochs,
+            "--seed": self.run.seed,
+        }
+        for flag, number in not_negative.items():
+            if not number >= 0:
+                raise ConfigError(f"{flag} must be 0 or more, not {number}")
+        shares = {"--momentum": self.optim.momentum, "--label-smoothing": self.optim.label_smoothing}
+        for flag, number in shares.items():
+            if not 0 <= number < 1:
+                raise ConfigError(f"{flag} must be at least 0 and below 1, not {number}")
+        for share in (*self.optim.milestones, self.optim.peak_at):
+            if not 0 < share < 1:
+                raise ConfigError(f"--milestones and --peak-at are shares between 0 and 1, not {share}")
+        if bool(self.data.mean) != bool(self.data.std) or any(value <= 0 for value in self.data.std):
+            raise ConfigError("--mean and --std go together, a number a channel, --std above 0")
+        if self.run.resume and self.run.overwrite:
+            raise ConfigError("--resume keeps the run and --overwrite deletes it: choose one")
+        try:
+            create_model(**self.model_arguments(num_classes=10))
+        except ValueError as error:
+            raise ConfigError(f"--arch {self.model.arch}: {error}") from None
+
+    def model_arguments(self, num_classes: int) -> dict[str, Any]:
+        """What ``create_model`` takes, as JSON can hold it."""
+        arguments: dict[str, Any] = {"name": self.model.arch, "num_classes": num_classes}
+        if self.model.stem != "cifar":
+            arguments["stem"] = self.model.stem
+        if self.model.shortcut != "default":
+            arguments["shortcut"] = self.model.shortcut
+        if self.model.zero_init_residual:
+            arguments["zero_init_residual"] = True
+        if self.model.dtype == "bf16":
+            arguments["dtype"] = "bfloat16"
+        return arguments
+
+
+def from_dict(kind: type, values: dict[str, Any]) -> Any:
+    """Rebuilds a config class from its ``asdict`` that went through JSON; unknown keys are dropped."""
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    kept = {}
+    for name, value in values.items():
+        if name not in fields:
+            continue
+        nested = fields[name].type
+        if isinstance(nested, type) and dataclasses.is_dataclass(nested):
+            value = from_dict(nested, value)
+        kept[name] = tuple(value) if isinstance(value, list) else value
+    return kind(**kept)

@@ -1,0 +1,20 @@
+"""What can go wrong in words a user can act on. Each becomes one line and an exit code."""
+
+from pathlib import Path
+
+
+class ConfigError(Exception):
+    """A setting that cannot be; the message says what it is and what would do."""
+
+
+class ExperimentError(Exception):
+    """A run that cannot start or go on; the message says why and what would do."""
+
+
+class Stopped(Exception):  # noqa: N818 - it is no error
+    """A signal stopped the run after a step; all of it is on disk."""
+
+    def __init__(self, number: int, step: int, workdir: Path) -> None:
+        """Remembers the signal's number."""
+        super().__init__(f"stopped at step {step}, checkpoint written; --resume --workdir {workdir} goes on")
+        self.number = number

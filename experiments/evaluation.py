@@ -1,0 +1,54 @@
+"""Exact evaluation over a whole split."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from jax_resnet import train
+from jax_resnet.data import Split
+from jax_resnet.data.batches import eval_batches
+
+
+class Evaluation(NamedTuple):
+    """Means over every example, each counted once.
+
+    Attributes:
+        loss: Cross-entropy in nats.
+        accuracy: Share that is right.
+        images: How many there were.
+        logits: float32, (images, classes), in the split's order.
+    """
+
+    loss: float
+    accuracy: float
+    images: int
+    logits: np.ndarray
+
+
+def evaluate(
+    eval_step: Callable[[train.Variables, train.Batch], tuple[jax.Array, train.Metrics]],
+    variables: train.Variables,
+    split: Split,
+    batch_size: int,
+    advance: Callable[[int], None] = lambda n: None,
+) -> Evaluation:
+    """Runs a network over a split; every example counts exactly once, whatever the batch size.
+
+    Args:
+        eval_step: See ``train.make_eval_step``.
+        variables: Of the network.
+        split: The examples.
+        batch_size: More than there are examples is as many as there are.
+        advance: Told of every batch done how many examples it had.
+    """
+    loss, correct, count, logits = 0.0, 0, 0, []
+    for batch in eval_batches(split, min(batch_size, len(split))):
+        batch_logits, metrics = eval_step(variables, batch)
+        logits.append(np.asarray(batch_logits)[batch["mask"]])
+        loss += float(metrics["loss"])
+        correct += int(metrics["correct"])
+        count += int(metrics["count"])
+        advance(int(batch["mask"].sum()))
+    return Evaluation(loss / count, correct / count, count, np.concatenate(logits))

@@ -1,0 +1,171 @@
+"""The one training loop: steps, evaluations, checkpoints, records."""
+
+import math
+import signal
+import time
+from collections import deque
+from types import FrameType
+
+import optax
+
+from experiments.console import Console
+from experiments.errors import Stopped
+from experiments.evaluation import evaluate
+from experiments.meter import Meter, diverged
+from experiments.run_folder import RunFolder
+from experiments.setup import Experiment
+from jax_resnet.checkpoint import Checkpointer
+from jax_resnet.train import Metrics, TrainState
+
+# Steps handed to the device before the oldest one's metrics are waited for: enough to keep it busy.
+IN_FLIGHT = 2
+
+
+class Loop:
+    """Trains an experiment in a folder, from its newest checkpoint on."""
+
+    def __init__(
+        self, experiment: Experiment, folder: RunFolder, checkpointer: Checkpointer, console: Console
+    ) -> None:
+        """Continues where the folder's newest readable checkpoint is, or starts."""
+        self.experiment, self.folder, self.checkpointer, self.console = (
+            experiment,
+            folder,
+            checkpointer,
+            console,
+        )
+        config = experiment.config
+        restored = checkpointer.restore(
+            experiment.state,
+            on_broken=lambda step, trouble: console.line(f"checkpoint {step} is passed over: {trouble}"),
+        )
+        self.state: TrainState = restored or experiment.state
+        self.step = int(self.state.step)
+        if restored:
+            console.line(f"continuing from step {self.step}")
+        elif config.run.resume:
+            console.line(f"no checkpoint to resume in {folder.path}: starting from step 0")
+        folder.rewind(self.step)
+        records = folder.records()
+        self._seconds_before = max((record.get("seconds", 0.0) for record in records), default=0.0)
+        self._started = time.perf_counter()
+        self._stopped_by: int | None = None
+        self._saved_at = time.monotonic()
+        self._validated = {r["step"]: r["accuracy"] for r in records if r["kind"] == "val"}
+        self._meter = Meter(experiment, folder, self.seconds)
+
+    def seconds(self) -> float:
+        """Wall-clock time of the run so far, earlier parts of it included."""
+        return self._seconds_before + time.perf_counter() - self._started
+
+    @property
+    def images_per_second(self) -> float:
+        """Trained on in this process, compilation and evaluations aside."""
+        return self._meter.images_per_second
+
+    @property
+    def best_step(self) -> int | None:
+        """Of the checkpoint with the highest validation accuracy, the earliest of equals."""
+        return max(self._validated, key=lambda s: (self._validated[s], -s), default=None)
+
+    @property
+    def val_accuracy(self) -> float | None:
+        """Of the best checkpoint, on the validation set."""
+        return max(self._validated.values(), default=None)
+
+    def run(self, until: int) -> None:
+        """Trains until that many updates are made.
+
+        Raises:
+            ExperimentError: A loss or gradient is not finite.
+            Stopped: A signal asked to stop; a checkpoint is written.
+        """
+        previous = {s: signal.signal(s, self._ask_to_stop) for s in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            self._run(until)
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def _run(self, until: int) -> None:
+        experiment, run = self.experiment, self.experiment.config.run
+        batches = experiment.batches(self.step)
+        pending: deque[tuple[int, Metrics]] = deque()
+
+        def absorb(keep: int) -> None:
+            while len(pending) > keep:
+                self._meter.add(*pending.popleft())
+                show(self._meter.step, self._meter.news)
+                if estimate := self._meter.estimate(until):
+                    self.console.line(estimate)
+
+        while self.step < until:
+            with self.console.training(self.step, until) as show:
+                while self.step < until and self._stopped_by is None:
+                    self.state, metrics = experiment.train_step(self.state, next(batches))
+                    self.step += 1
+                    pending.append((self.step, metrics))
+                    absorb(IN_FLIGHT - 1)
+                    if self._evaluation_due() or self._checkpoint_due(run.checkpoint_minutes):
+                        break
+                absorb(0)
+            self._meter.flush()
+            if self._stopped_by is not None:
+                self._save(None)
+                self.checkpointer.wait()
+                raise Stopped(self._stopped_by, self.step, self.folder.path)
+            with self._meter.paused():
+                self._save(self._validate() if self._evaluation_due() or self.step == until else None)
+
+    def _evaluation_due(self) -> bool:
+        epoch, rest = divmod(self.step, self.experiment.steps_per_epoch)
+        whole = rest == 0 and epoch % self.experiment.config.run.eval_every == 0
+        return whole or self.step == self.experiment.total_steps
+
+    def _checkpoint_due(self, minutes: float) -> bool:
+        return time.monotonic() - self._saved_at > 60 * minutes
+
+    def _validate(self) -> float | None:
+        experiment = self.experiment
+        if experiment.val is None:
+            return None
+        if self.step in self._validated:
+            return self._validated[self.step]
+        with self.console.progress("validation (images)", len(experiment.val)) as advance:
+            result = evaluate(
+                experiment.eval_step,
+                self.state.variables,
+                experiment.val,
+                experiment.config.run.eval_batch_size,
+                advance,
+            )
+        epoch = self.step / experiment.steps_per_epoch
+        self.console.line(
+            f"epoch {epoch:.4g}  step {self.step}  validation loss {result.loss:.4f}  "
+            f"accuracy {result.accuracy:.2%}"
+        )
+        self.folder.log(
+            {
+                "kind": "val",
+                "step": self.step,
+                "epoch": epoch,
+                "loss": result.loss,
+                "accuracy": result.accuracy,
+                "images": result.images,
+                "seconds": self.seconds(),
+            }
+        )
+        self._validated[self.step] = result.accuracy
+        return result.accuracy
+
+    def _save(self, accuracy: float | None) -> None:
+        # An update can overflow after a finite loss and gradient; such a state must not become "the last".
+        if not math.isfinite(float(optax.global_norm(self.state.params))):
+            raise diverged(self.experiment, self.step, "a parameter")
+        self.checkpointer.save(self.state, self.experiment.described, accuracy)
+        self._saved_at = time.monotonic()
+
+    def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
+        if self._stopped_by is not None:  # asked twice: the user will not wait for a checkpoint
+            raise KeyboardInterrupt
+        self._stopped_by = number

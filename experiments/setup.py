@@ -1,0 +1,156 @@
+"""From a Config and a data set to everything that a loop needs."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from flax import linen as nn
+
+from experiments.config import Config
+from experiments.errors import ConfigError, ExperimentError
+from jax_resnet import optim
+from jax_resnet.data import Dataset, Split
+from jax_resnet.data.augment import make_augment, normalize
+from jax_resnet.data.batches import steps_per_epoch, train_batches
+from jax_resnet.data.splits import hold_out
+from jax_resnet.models import create_model
+from jax_resnet.train import (
+    Batch,
+    Metrics,
+    TrainState,
+    Variables,
+    create_state,
+    make_eval_step,
+    make_train_step,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """What a run works with; nothing in it changes.
+
+    Attributes:
+        config: As told.
+        described: The config as checkpoints carry it, with what a reader of the network needs to know.
+        train: Images to train on.
+        val: Images held out, or None.
+        test: The test set.
+        model: The network.
+        tx: The optimiser.
+        schedule: From step to learning rate.
+        steps_per_epoch: Updates in a pass.
+        total_steps: Updates in the whole training.
+        train_step: Jitted; donates the state.
+        eval_step: Jitted.
+        state: The initial state.
+        parameters: Number of trainable ones.
+    """
+
+    config: Config
+    described: dict[str, Any]
+    train: Split
+    val: Split | None
+    test: Split
+    model: nn.Module
+    tx: optax.GradientTransformation
+    schedule: optim.Schedule
+    steps_per_epoch: int
+    total_steps: int
+    train_step: Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
+    eval_step: Callable[[Variables, Batch], tuple[jax.Array, Metrics]]
+    state: TrainState
+    parameters: int
+
+    def batches(self, start: int) -> Iterator[dict[str, np.ndarray]]:
+        """Training batches from step ``start`` on, without end."""
+        return train_batches(self.train, self.config.optim.batch_size, seed=self.config.run.seed, start=start)
+
+    def learning_rate(self, step: int) -> float:
+        """Of the update that follows ``step`` updates."""
+        return float(self.schedule(np.int32(step)))
+
+
+def build(config: Config, dataset: Dataset) -> Experiment:
+    """Makes network, optimiser, steps and initial state.
+
+    Raises:
+        ConfigError: Settings that do not go with the data.
+    """
+    mean, std = config.data.mean or dataset.mean, config.data.std or dataset.std
+    image_shape = dataset.train.images.shape[1:]
+    if len(mean) != image_shape[-1] or len(std) != image_shape[-1]:
+        raise ConfigError(
+            f"--mean and --std need {image_shape[-1]} numbers for the channels of {dataset.name}"
+        )
+    training, val = dataset.train, None
+    try:
+        if config.data.val_size:
+            training, val = hold_out(dataset.train, config.data.val_size, config.run.seed)
+        per_epoch = steps_per_epoch(len(training), config.optim.batch_size)
+    except ValueError as error:
+        flag = "--val-size" if "validation" in str(error) else "--batch-size"
+        raise ConfigError(f"{flag}: {error}") from None
+    total = config.optim.steps or config.optim.epochs * per_epoch
+
+    arguments = config.model_arguments(dataset.num_classes)
+    model = create_model(**arguments)
+    schedule = make_schedule(config, total, per_epoch)
+    tx = optim.sgd(
+        schedule,
+        momentum=config.optim.momentum,
+        nesterov=config.optim.nesterov,
+        weight_decay=config.optim.weight_decay,
+        mask=None if config.optim.decay_all else optim.decay_mask,
+    )
+    try:
+        state = create_state(model, tx, jax.random.key(config.run.seed), image_shape)
+    except (ValueError, TypeError) as error:
+        size = "x".join(map(str, image_shape))
+        raise ExperimentError(
+            f"{config.model.arch} cannot take {dataset.name}'s {size} images: {error}"
+        ) from None
+    augment = make_augment(mean, std, crop_padding=config.data.crop_padding, flip=config.data.flip)
+    train_step = make_train_step(model, tx, augment, label_smoothing=config.optim.label_smoothing)
+    eval_step = make_eval_step(model, lambda images: normalize(images, mean, std))
+    return Experiment(
+        config=config,
+        described={
+            "model": arguments,
+            "data": {
+                "name": dataset.name,
+                "mean": list(mean),
+                "std": list(std),
+                "class_names": list(dataset.class_names),
+                "image_shape": list(image_shape),
+            },
+            "config": dataclasses.asdict(config),
+        },
+        train=training,
+        val=val,
+        test=dataset.test,
+        model=model,
+        tx=tx,
+        schedule=schedule,
+        steps_per_epoch=per_epoch,
+        total_steps=total,
+        train_step=jax.jit(train_step, donate_argnums=0),
+        eval_step=jax.jit(eval_step),
+        state=state,
+        parameters=sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+    )
+
+
+def make_schedule(config: Config, total: int, per_epoch: int) -> optim.Schedule:
+    """The learning rate over ``total`` steps, ``per_epoch`` to a pass."""
+    optimiser = config.optim
+    if optimiser.schedule == "step":
+        edges = [round(share * total) for share in optimiser.milestones]
+        schedule = optim.piecewise(optimiser.learning_rate, edges, optimiser.factor)
+    elif optimiser.schedule == "cosine":
+        schedule = optim.cosine(optimiser.learning_rate, total)
+    else:
+        schedule = optim.one_cycle(optimiser.learning_rate, total, peak_at=optimiser.peak_at)
+    return optim.warmup(schedule, round(optimiser.warmup_epochs * per_epoch))
