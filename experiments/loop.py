@@ -160,7 +160,7 @@ class Loop:
 
     def _save(self, accuracy: float | None) -> None:
         # An update can overflow after a finite loss and gradient; such a state must not become "the last".
-        if not math.isfinite(float(optax.global_norm(self.state.params))):
+        if not math.isfinite(float(optax.tree.norm(self.state.params))):
             raise diverged(self.experiment, self.step, "a parameter")
         self.checkpointer.save(self.state, self.experiment.described, accuracy)
         self._saved_at = time.monotonic()

@@ -54,14 +54,13 @@ class RunFolder:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
+            self._lock.close()
             raise ExperimentError(f"another process is running in {path}; name another --workdir") from None
-        if any((path / name).exists() for name in OURS):
-            if overwrite:
-                self._delete()
-            elif not resume:
-                raise ExperimentError(
-                    f"{path} holds a run already: --resume it, --overwrite it, or name another"
-                )
+        if overwrite:
+            self._delete()
+        elif not resume and any((path / name).exists() for name in OURS):
+            self._lock.close()
+            raise ExperimentError(f"{path} holds a run already: --resume it, --overwrite it, or name another")
         self._events: SummaryWriter | None = None
         self._metrics = path / "metrics.jsonl"
 

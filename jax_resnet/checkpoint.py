@@ -98,6 +98,8 @@ class Checkpointer:
     ) -> TrainState | None:
         """The newest state that can be read, laid out as ``like``; None where there is none at all.
 
+        Those newer, which cannot be read, are deleted: they would stand in the way of what comes next.
+
         Args:
             like: A state of the same network and optimiser; its shardings are the result's.
             on_broken: Told the step of, and what is wrong with, each checkpoint passed over.
@@ -122,6 +124,8 @@ class Checkpointer:
                 if on_broken is not None:
                     on_broken(step, trouble)
                 continue
+            for broken in steps[steps.index(step) + 1 :]:
+                self._manager.delete(broken)
             training = dict(items["training"])
             key = jax.random.wrap_key_data(training.pop("key"))
             return like.replace(**items["variables"], **training, key=key)

@@ -113,7 +113,7 @@ def make_train_step(
             "loss": loss * count,
             "correct": jnp.sum(jnp.argmax(logits, -1) == batch["label"]),
             "count": count,
-            "grad_norm": optax.global_norm(grads),
+            "grad_norm": optax.tree.norm(grads),
         }
         state = state.replace(
             step=state.step + 1,

@@ -1,0 +1,53 @@
+"""Small real runs: scikit-learn's digits, a network of eight layers."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments.cifar10 import main
+
+pytest.importorskip("sklearn", reason="the digits data set is scikit-learn's")
+
+SMALL = [
+    *("--dataset", "digits", "--arch", "resnet8", "--batch-size", "32", "--val-size", "100"),
+    *("--epochs", "2", "--log-every", "5", "--crop-padding", "1", "--schedule", "cosine"),
+]
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory):
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="session")
+def small(data_dir):
+    """Flags of a run of a few seconds."""
+    return [*SMALL, "--data-dir", str(data_dir)]
+
+
+@pytest.fixture(scope="session")
+def finished(small, tmp_path_factory):
+    """The folder of a small run that went through: 2 epochs of digits. Not to be written to."""
+    workdir = tmp_path_factory.mktemp("finished")
+    main([*small, "--workdir", str(workdir)])
+    return workdir
+
+
+@pytest.fixture(scope="session")
+def start():
+    """Starts the program in a process of its own."""
+
+    def start(*args: object, module: str = "experiments.cifar10") -> subprocess.Popen:
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONUNBUFFERED": "1"}
+        return subprocess.Popen(
+            [sys.executable, "-m", module, *map(str, args)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+
+    return start

@@ -1,0 +1,143 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+from jax_resnet import checkpoint, optim, train
+from jax_resnet.models import create_model
+
+CONFIG = {"model": {"name": "resnet8", "num_classes": 10}, "data": {"mean": [0.5], "std": [0.25]}}
+
+
+@pytest.fixture(scope="module")
+def state():
+    model = create_model("resnet8")
+    return train.create_state(model, optim.sgd(0.1), jax.random.key(3), (8, 8, 3))
+
+
+def at(state, step):
+    """The state of another step, with parameters to tell it by."""
+    params = jax.tree.map(lambda p: p + step, state.params)
+    return state.replace(step=jnp.asarray(step, jnp.int32), params=params)
+
+
+def assert_equal(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+@pytest.fixture
+def run(tmp_path, state):
+    """A folder with checkpoints of steps 1 to 5, best at 2 (and, equal, at 4)."""
+    checkpointer = checkpoint.Checkpointer(tmp_path)
+    for step, accuracy in enumerate([0.5, 0.7, 0.6, 0.7, 0.65], 1):
+        checkpointer.save(at(state, step), CONFIG, accuracy)
+    checkpointer.close()
+    return tmp_path
+
+
+def test_keeps_the_last_two_and_the_best(run):
+    assert checkpoint.Checkpointer(run).steps() == [2, 4, 5]
+
+
+def test_restores_the_whole_state_bit_for_bit(run, state):
+    restored = checkpoint.Checkpointer(run).restore(state)
+    expected = at(state, 5)
+    assert jax.tree.structure(restored) == jax.tree.structure(expected)
+    assert_equal(restored.replace(key=0), expected.replace(key=0))
+    assert restored.key == expected.key
+
+
+@pytest.mark.parametrize(("which", "step"), [("best", 2), ("last", 5), (4, 4)])
+def test_restore_rebuilds_network_and_variables(run, state, which, step):
+    model, variables, config = checkpoint.restore(run, which)
+    assert config == CONFIG
+    assert_equal(variables, at(state, step).variables)
+    logits = model.apply(variables, jnp.zeros((2, 8, 8, 3)), train=False)
+    assert logits.shape == (2, 10)
+
+
+def test_plain_orbax_reads_it_too(run, state):
+    variables = ocp.StandardCheckpointer().restore(run / "checkpoints" / "5" / "variables")
+    assert_equal(variables, at(state, 5).variables)
+
+
+def test_without_accuracies_the_best_is_the_last(tmp_path, state):
+    checkpointer = checkpoint.Checkpointer(tmp_path)
+    for step in (1, 2, 3):
+        checkpointer.save(at(state, step), CONFIG)
+    checkpointer.close()
+    assert_equal(checkpoint.restore(tmp_path).variables, at(state, 3).variables)
+
+
+def test_an_empty_folder_restores_nothing(tmp_path, state):
+    assert checkpoint.Checkpointer(tmp_path).restore(state) is None
+
+
+def test_a_donated_state_may_be_reused_at_once(tmp_path, state):
+    # The save goes on in the background; what the next step writes into the old buffers must not reach it.
+    overwrite = jax.jit(lambda s: jax.tree.map(lambda p: p * 0 - 1, s), donate_argnums=0)
+    mine = jax.tree.map(jnp.copy, at(state, 1))
+    expected = jax.tree.map(np.array, mine.params)
+    checkpointer = checkpoint.Checkpointer(tmp_path)
+    checkpointer.save(mine, CONFIG)
+    overwrite(mine.params)
+    checkpointer.close()
+    assert_equal(checkpoint.restore(tmp_path).variables["params"], expected)
+
+
+def largest_file(folder):
+    return max((file for file in folder.rglob("*") if file.is_file()), key=lambda file: file.stat().st_size)
+
+
+def test_a_truncated_checkpoint_is_named_and_passed_over(run, state):
+    broken = largest_file(run / "checkpoints" / "5" / "variables")
+    broken.write_bytes(broken.read_bytes()[:100])
+    with pytest.raises(checkpoint.CheckpointError, match=r"checkpoints/5 is damaged: variables/.* 100 bytes"):
+        checkpoint.restore(run, "last")
+    told = []
+    checkpointer = checkpoint.Checkpointer(run)
+    restored = checkpointer.restore(state, on_broken=lambda *news: told.append(news))
+    assert int(restored.step) == 4
+    assert told[0][0] == 5
+    checkpointer.save(at(state, 5), CONFIG, 0.65)
+    checkpointer.close()
+    assert_equal(checkpoint.restore(run, "last").variables, at(state, 5).variables)
+
+
+def test_a_flipped_bit_is_found(run):
+    broken = largest_file(run / "checkpoints" / "5" / "variables")
+    content = bytearray(broken.read_bytes())
+    content[len(content) // 2] ^= 1
+    broken.write_bytes(bytes(content))
+    with pytest.raises(checkpoint.CheckpointError, match="other contents"):
+        checkpoint.restore(run, "last")
+
+
+def test_when_all_are_broken_it_says_so(run, state):
+    for step in (2, 4, 5):
+        largest_file(run / "checkpoints" / str(step) / "training").unlink()
+    with pytest.raises(checkpoint.CheckpointError, match=r"none of the checkpoints \[2, 4, 5\] can be read"):
+        checkpoint.Checkpointer(run).restore(state)
+
+
+@pytest.mark.parametrize(
+    ("path", "which", "message"),
+    [
+        ("nowhere", "best", "holds no checkpoint: name a run's folder"),
+        (".", 3, "has no step 3: there are 2, 4, 5"),
+        (".", "bset", "has no step 'bset'"),
+    ],
+)
+def test_errors_say_what_there_is(run, path, which, message):
+    with pytest.raises(checkpoint.CheckpointError, match=message):
+        checkpoint.restore(run / path, which)
+
+
+def test_a_portable_checkpoint_round_trips(tmp_path, state):
+    checkpoint.save(tmp_path / "exported", state.variables, CONFIG)
+    restored = checkpoint.restore(tmp_path / "exported")
+    assert restored.config == CONFIG
+    assert_equal(restored.variables, state.variables)
+    with pytest.raises(checkpoint.CheckpointError, match="exists already"):
+        checkpoint.save(tmp_path / "exported", state.variables, CONFIG)

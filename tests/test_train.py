@@ -1,0 +1,131 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jax_resnet import optim, train
+from jax_resnet.data.augment import make_augment, normalize
+from jax_resnet.models import create_model
+
+MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
+
+
+@pytest.fixture(scope="module")
+def batch():
+    rng = np.random.default_rng(0)
+    return {
+        "image": rng.integers(0, 256, (8, 16, 16, 3), dtype=np.uint8),
+        "label": rng.integers(0, 10, 8).astype(np.int32),
+        "index": np.arange(8, dtype=np.int32),
+    }
+
+
+@pytest.fixture(scope="module")
+def model():
+    return create_model("resnet8")
+
+
+def make_step(model, *, crop_padding=0, flip=False, learning_rate=0.05, **options):
+    tx = optim.sgd(learning_rate, weight_decay=1e-3)
+    augment = make_augment(MEAN, STD, crop_padding=crop_padding, flip=flip)
+    state = train.create_state(model, tx, jax.random.key(0), (16, 16, 3))
+    return state, jax.jit(train.make_train_step(model, tx, augment, **options))
+
+
+def test_a_step_is_the_gradient_step_written_out(model, batch):
+    state, step = make_step(model)
+    images = normalize(batch["image"], MEAN, STD)
+
+    def loss_fn(params):
+        variables = {"params": params, "batch_stats": state.batch_stats}
+        logits, updated = model.apply(variables, images, train=True, mutable=["batch_stats"])
+        picked = jnp.take_along_axis(jax.nn.log_softmax(logits), batch["label"][:, None], 1)
+        return -picked.mean(), (logits, updated)
+
+    (loss, (logits, updated)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+    new, metrics = step(state, batch)
+
+    assert float(metrics["loss"]) == pytest.approx(8 * float(loss), rel=1e-5)
+    assert int(metrics["correct"]) == int((logits.argmax(-1) == batch["label"]).sum())
+    assert int(metrics["count"]) == 8
+    assert float(metrics["grad_norm"]) == pytest.approx(float(optax.tree.norm(grads)), rel=1e-4)
+    assert int(new.step) == 1
+    expected = jax.tree.map(lambda p, g: p - 0.05 * (g + 1e-3 * p), state.params, grads)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), new.params, expected)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
+        new.batch_stats,
+        updated["batch_stats"],
+    )
+
+
+def test_training_lowers_the_loss(model, batch):
+    state, step = make_step(model)
+    losses = []
+    for _ in range(15):
+        state, metrics = step(state, batch)
+        losses.append(float(metrics["loss"]) / 8)
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_label_smoothing_mixes_with_the_uniform_target():
+    logits = jnp.asarray([[2.0, 0.0, -1.0]])
+    log_p = jax.nn.log_softmax(logits)[0]
+    expected = -(0.9 * log_p[0] + 0.1 * log_p.mean())
+    np.testing.assert_allclose(train.cross_entropy(logits, jnp.asarray([0]), 0.1), [expected], rtol=1e-6)
+
+
+def test_a_step_depends_on_seed_step_and_example_alone(model, batch):
+    state, step = make_step(model, crop_padding=4, flip=True)
+    again, _ = step(state, batch)
+    first, metrics = step(state, batch)
+    jax.tree.map(np.testing.assert_array_equal, first.params, again.params)
+
+    order = np.random.default_rng(1).permutation(8)
+    shuffled = {name: value[order] for name, value in batch.items()}
+    _, other = step(state, shuffled)
+    assert float(other["loss"]) == pytest.approx(float(metrics["loss"]), rel=1e-5)
+
+    _, later = step(state.replace(step=state.step + 1), batch)
+    assert float(later["loss"]) != float(metrics["loss"])
+
+
+def test_evaluation_counts_unmasked_examples_only(model, batch):
+    state, _ = make_step(model)
+    eval_step = jax.jit(train.make_eval_step(model, lambda images: normalize(images, MEAN, STD)))
+    whole_logits, whole = eval_step(state.variables, {**batch, "mask": np.ones(8, bool)})
+    mask = np.arange(8) < 5
+    logits, part = eval_step(state.variables, {**batch, "mask": mask})
+
+    np.testing.assert_array_equal(logits, whole_logits)
+    losses = train.cross_entropy(logits, batch["label"])
+    assert int(part["count"]) == 5
+    assert int(whole["count"]) == 8
+    assert float(part["loss"]) == pytest.approx(float(losses[:5].sum()), rel=1e-6)
+    assert int(part["correct"]) == int((logits.argmax(-1) == batch["label"])[:5].sum())
+
+
+def test_dropout_draws_anew_each_step(batch):
+    model = create_model("wrn_10_1", dropout=0.5)
+    state, step = make_step(model)
+    _, metrics = step(state, batch)
+    _, same = step(state, batch)
+    _, later = step(state.replace(step=state.step + 1), batch)
+    assert float(metrics["loss"]) == float(same["loss"]) != float(later["loss"])
+
+
+def test_a_network_without_batch_norm_trains_too():
+    model = create_model("mnist_cnn")
+    tx = optim.sgd(0.1)
+    state = train.create_state(model, tx, jax.random.key(0), (28, 28, 1))
+    assert state.batch_stats == {}
+    step = jax.jit(train.make_train_step(model, tx, make_augment((0.1,), (0.3,), crop_padding=0, flip=False)))
+    batch = {
+        "image": np.zeros((4, 28, 28, 1), np.uint8),
+        "label": np.zeros(4, np.int32),
+        "index": np.arange(4, dtype=np.int32),
+    }
+    new, metrics = step(state, batch)
+    assert int(new.step) == 1
+    assert np.isfinite(metrics["loss"])
