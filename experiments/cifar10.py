@@ -3,13 +3,15 @@
 import sys
 from collections.abc import Sequence
 
-from experiments.cli import parse, run_main
-from experiments.console import Console
-from experiments.run import run
+from experiments.start import start
 
 
 def main(args: Sequence[str] | None = None) -> None:
     """Parses the flags and runs."""
+    from experiments.cli import parse
+    from experiments.console import Console
+    from experiments.run import run
+
     config = parse(
         "python -m experiments.cifar10",
         "Trains a residual network on CIFAR-10 and tests it once, at the end.",
@@ -19,4 +21,4 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    run_main(main)
+    start(main)

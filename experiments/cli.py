@@ -1,19 +1,18 @@
-"""From the command line to a Config, and from an error to one clear line."""
+"""From the command line to a Config."""
 
 import contextlib
 import dataclasses
 import difflib
 import io
 import json
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import tyro
 
 from experiments.config import Config, from_dict
-from experiments.errors import ConfigError, ExperimentError, Stopped
+from experiments.errors import ConfigError
 from experiments.recipes import RECIPES
 
 T = TypeVar("T")
@@ -40,7 +39,9 @@ def parse(prog: str, about: str, args: Sequence[str]) -> Config:
     config = parse_flags(Config, prog, about, args, RECIPES[recipe].config)
     if config.run.resume and (written := saved_config(config.workdir)):
         # The run goes on as it was told to: only what is said now can differ.
-        told = dataclasses.replace(written, run=dataclasses.replace(written.run, max_steps=None))
+        told = dataclasses.replace(
+            written, run=dataclasses.replace(written.run, max_steps=None, resume=False, overwrite=False)
+        )
         config = parse_flags(Config, prog, about, args, told)
     return config
 
@@ -73,31 +74,6 @@ def saved_config(workdir: Path) -> Config | None:
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         return from_dict(Config, json.loads((workdir / "config.json").read_text())["config"])
     return None
-
-
-def run_main(main: Callable[[], None]) -> None:
-    """Runs a program; errors a user can mend become one line on standard error and a non-zero exit."""
-    from jax_resnet.checkpoint import CheckpointError
-    from jax_resnet.data import DataError
-
-    try:
-        main()
-    except ConfigError as error:
-        sys.exit(_say(str(error), 2))
-    except (DataError, CheckpointError, ExperimentError) as error:
-        sys.exit(_say(str(error), 1))
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        sys.exit(_say(f"{where}{error.strerror or error}", 1))
-    except Stopped as stop:
-        sys.exit(_say(str(stop), 128 + stop.number))
-    except KeyboardInterrupt:
-        sys.exit(_say("interrupted", 130))
-
-
-def _say(message: str, code: int) -> int:
-    print(f"error: {message}", file=sys.stderr)
-    return code
 
 
 def _value_of(flag: str, args: Sequence[str]) -> str | None:

@@ -20,6 +20,8 @@ class ModelConfig:
     """Where shapes change: A pads with zeros, B projects, C projects in every block."""
     zero_init_residual: bool = False
     """Start every block as its shortcut."""
+    init_from: str | None = None
+    """Start from these weights: a run's folder or a file; the head is fresh where the class count differs."""
     dtype: Literal["f32", "bf16"] = "f32"
     """In which the network computes; parameters, statistics and loss stay float32."""
 

@@ -1,11 +1,12 @@
 """Pictures of a run."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
@@ -46,3 +47,27 @@ def _draw(axis: Axes, records: list[dict[str, Any]], quantity: str, name: str, *
     epochs = [record["epoch"] for record in records]
     values = [scale * record[quantity] for record in records]
     axis.plot(epochs, values, marker="o" if dots else None, markersize=4, label=name)
+
+
+def confusion(counts: np.ndarray, class_names: Sequence[str], title: str, path: Path) -> None:
+    """Draws a confusion matrix, rows the truth and columns the prediction, as a PNG."""
+    classes = len(class_names)
+    size = max(5.0, min(0.62 * classes, 24.0))
+    figure, axis = plt.subplots(figsize=(size + 1.5, size), layout="constrained")
+    share = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    picture = axis.imshow(share, cmap="Blues", vmin=0, vmax=100)
+    if classes <= 20:  # more would not be readable
+        for (row, column), count in np.ndenumerate(counts):
+            if count:
+                color = "white" if share[row, column] > 50 else "black"
+                axis.text(column, row, str(count), ha="center", va="center", color=color, fontsize=8)
+    axis.set_xticks(range(classes), class_names, rotation=90, fontsize=8)
+    axis.set_yticks(range(classes), class_names, fontsize=8)
+    axis.set_xlabel("predicted")
+    axis.set_ylabel("true")
+    axis.set_title(title, fontsize=10)
+    figure.colorbar(picture, label="share of the true class (%)", shrink=0.8)
+    draft = path.with_name(f".{path.name}")
+    figure.savefig(draft, dpi=120, format="png")
+    plt.close(figure)
+    draft.replace(path)

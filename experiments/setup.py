@@ -11,6 +11,7 @@ from flax import linen as nn
 
 from experiments.config import Config
 from experiments.errors import ConfigError, ExperimentError
+from experiments.weights import initialise_from
 from jax_resnet import optim
 from jax_resnet.data import Dataset, Split
 from jax_resnet.data.augment import make_augment, normalize
@@ -112,6 +113,9 @@ def build(config: Config, dataset: Dataset) -> Experiment:
         raise ExperimentError(
             f"{config.model.arch} cannot take {dataset.name}'s {size} images: {error}"
         ) from None
+    if config.model.init_from:
+        variables, _ = initialise_from(config.model.init_from, model, state.variables)
+        state = state.replace(**variables)
     augment = make_augment(mean, std, crop_padding=config.data.crop_padding, flip=config.data.flip)
     train_step = make_train_step(model, tx, augment, label_smoothing=config.optim.label_smoothing)
     eval_step = make_eval_step(model, lambda images: normalize(images, mean, std))

@@ -9,7 +9,7 @@ sums over examples beside their ``count``, so that they add up over batches of a
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,13 @@ from flax import struct
 Batch = Mapping[str, Any]
 Metrics = dict[str, jax.Array]
 Variables = dict[str, Any]
+
+
+class Network(Protocol):
+    """What a step needs of a network: a flax module's ``apply``."""
+
+    def apply(self, variables: Any, images: jax.Array, *, train: bool) -> Any:
+        """Maps variables and NHWC images to logits."""
 
 
 class TrainState(struct.PyTreeNode):
@@ -127,7 +134,7 @@ def make_train_step(
 
 
 def make_eval_step(
-    model: nn.Module, preprocess: Callable[[jax.Array], jax.Array]
+    model: Network, preprocess: Callable[[jax.Array], jax.Array]
 ) -> Callable[[Variables, Batch], tuple[jax.Array, Metrics]]:
     """Makes ``eval_step(variables, batch) -> (logits, metrics)``, with metrics over unmasked examples.
 

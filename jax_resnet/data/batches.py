@@ -19,7 +19,7 @@ def steps_per_epoch(size: int, batch_size: int) -> int:
         ValueError: Not even one batch is full.
     """
     if not 1 <= batch_size <= size:
-        raise ValueError(f"the batch size must be 1 to {size}, the number of training images, not {batch_size}")
+        raise ValueError(f"a batch holds 1 to {size}, the number of training images, not {batch_size}")
     return size // batch_size
 
 

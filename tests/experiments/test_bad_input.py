@@ -4,13 +4,13 @@ import tarfile
 import pytest
 
 from experiments.cifar10 import main
-from experiments.cli import run_main
+from experiments.start import start
 
 
 def fails(capfd, *args):
     """Runs the program as the shell would; returns exit code and what it says on standard error."""
     with pytest.raises(SystemExit) as stop:
-        run_main(lambda: main([str(arg) for arg in args]))
+        start(lambda: main([str(arg) for arg in args]))
     output = capfd.readouterr()
     assert "Traceback" not in output.err + output.out
     return stop.value.code, output.err

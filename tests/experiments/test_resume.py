@@ -102,6 +102,12 @@ def test_a_damaged_newest_checkpoint_is_passed_over(finished, small, tmp_path, c
     assert_same_weights(run, finished)
 
 
+def test_a_run_that_overwrote_another_can_be_resumed(small, tmp_path):
+    main([*small, "--max-steps", "2", "--overwrite", "--workdir", str(tmp_path)])
+    main(["--resume", "--max-steps", "3", "--workdir", str(tmp_path)])
+    assert json.loads((tmp_path / "summary.json").read_text())["steps"] == 3
+
+
 def test_resume_where_nothing_was_starts(small, tmp_path, capsys):
     main([*small, "--max-steps", "2", "--resume", "--workdir", str(tmp_path / "new")])
     assert "starting from step 0" in capsys.readouterr().out

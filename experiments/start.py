@@ -1,0 +1,49 @@
+"""How every program here starts, and how it ends when something is wrong. Imports jax only when it runs."""
+
+import sys
+from collections.abc import Callable
+
+from experiments.errors import ConfigError, ExperimentError, Stopped
+from jax_resnet.allocator import keep_freed_memory
+
+
+def start(main: Callable[[], None]) -> None:
+    """Runs a program; errors that a user can mend become one line on standard error and a non-zero exit."""
+    keep_freed_memory()  # before jax is imported, which must therefore happen inside main
+    try:
+        main()
+    except Exception as error:
+        code = exit_code(error)
+        if code is None:
+            raise
+        say(describe(error))
+        sys.exit(code)
+    except KeyboardInterrupt:
+        say("interrupted")
+        sys.exit(130)
+
+
+def exit_code(error: Exception) -> int | None:
+    """What the shell is told; None for an error that is a defect of the program."""
+    from jax_resnet.checkpoint import CheckpointError
+    from jax_resnet.data import DataError
+
+    if isinstance(error, ConfigError):
+        return 2
+    if isinstance(error, Stopped):
+        return 128 + error.number
+    if isinstance(error, DataError | CheckpointError | ExperimentError | OSError):
+        return 1
+    return None
+
+
+def describe(error: Exception) -> str:
+    """The error in a line; for one of the operating system, with the file."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
+
+
+def say(message: str) -> None:
+    """Prints an error for a person."""
+    print(f"error: {message}", file=sys.stderr)
