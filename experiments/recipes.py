@@ -33,13 +33,12 @@ RECIPES: dict[str, Recipe] = {
         ),
     ),
     "quick": Recipe(
-        "a few minutes on two CPU cores: one-cycle, for trying things out",
+        "900 steps of 64, a few minutes on two CPU cores: resnet20 gets to about 68%, for trying things out",
         Config(
             recipe="quick",
+            # So short a training sees each image about once: crops would only make it harder.
             data=DataConfig(crop_padding=0),
-            optim=OptimConfig(
-                batch_size=64, epochs=1, learning_rate=0.1, schedule="one-cycle", weight_decay=5e-4
-            ),
+            optim=OptimConfig(batch_size=64, steps=900, schedule="one-cycle", peak_at=0.25),
             run=RunConfig(log_every=20),
         ),
     ),

@@ -32,9 +32,11 @@ def read_variables(path: str, model: nn.Module) -> dict[str, Any]:
         return checkpoint.restore(path).variables
     try:
         state_dict = read_state_dict(path)
-        fitting = model.clone(num_classes=count_classes(state_dict, model))
-        return from_torch(state_dict, fitting)
     except (ValueError, OSError, ImportError) as error:
+        raise ConfigError(str(error)) from None
+    try:
+        return from_torch(state_dict, model.clone(num_classes=count_classes(state_dict, model)))
+    except ValueError as error:
         raise ConfigError(f"{path}: {error}") from None
 
 
