@@ -1,6 +1,15 @@
 """The layers under the networks, each beside its reference form."""
 
 from jax_resnet.layers.conv import conv_general_dilated
+from jax_resnet.layers.info import LayersInfo, info
 from jax_resnet.layers.norm import BatchNorm
+from jax_resnet.layers.selection import Implementation, conv_implementation
 
-__all__ = ["BatchNorm", "conv_general_dilated"]
+__all__ = [
+    "BatchNorm",
+    "Implementation",
+    "LayersInfo",
+    "conv_general_dilated",
+    "conv_implementation",
+    "info",
+]

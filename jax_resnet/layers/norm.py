@@ -4,12 +4,14 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jax_resnet.layers.normalise import affine, normalise
+
 
 class BatchNorm(nn.Module):
     """Normalises over every axis but the last, then optionally adds a residual and applies ReLU.
 
-    ``y = relu((x - mean) / sqrt(var + epsilon) * scale + bias + residual)``, computed in float32
-    whatever the input's dtype and returned in ``dtype``. With ``train=True`` mean and (biased)
+    ``y = relu((x - mean) / sqrt(var + epsilon) * scale + bias + residual)``, computed in float32,
+    or float64 for such input, and returned in ``dtype``. With ``train=True`` mean and (biased)
     variance are the batch's, and where ``batch_stats`` is mutable the running statistics move:
     ``running = momentum * running + (1 - momentum) * batch``, the variance unbiased as in PyTorch
     (a factor n / (n - 1) that flax's own BatchNorm leaves out). Under ``jit`` over a mesh the
@@ -40,20 +42,18 @@ class BatchNorm(nn.Module):
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,), jnp.float32)
         running_var = self.variable("batch_stats", "var", jnp.ones, (channels,), jnp.float32)
 
-        x32 = x.astype(jnp.float32)
+        compute = jnp.promote_types(x.dtype, jnp.float32)
+        x_, scale, bias = x.astype(compute), scale.astype(compute), bias.astype(compute)
+        residual = None if residual is None else residual.astype(compute)
         if train and not self.frozen:
-            axes = tuple(range(x.ndim - 1))
-            mean = jnp.mean(x32, axes)
-            var = jnp.mean(jnp.square(x32 - mean), axes)
+            y, mean, var = normalise(x_, scale, bias, residual, self.epsilon, relu)
             if self.is_mutable_collection("batch_stats") and not self.is_initializing():
                 n = x.size // channels
                 unbiased = var * (n / max(n - 1, 1))
-                running_mean.value = self.momentum * running_mean.value + (1 - self.momentum) * mean
-                running_var.value = self.momentum * running_var.value + (1 - self.momentum) * unbiased
+                for running, batch in ((running_mean, mean), (running_var, unbiased)):
+                    moved = self.momentum * running.value + (1 - self.momentum) * batch
+                    running.value = moved.astype(running.value.dtype)
         else:
-            mean, var = running_mean.value, running_var.value
-        y = (x32 - mean) * (scale * jax.lax.rsqrt(var + self.epsilon)) + bias
-        if residual is not None:
-            y = y + residual
-        y = nn.relu(y) if relu else y
+            mean, var = running_mean.value.astype(compute), running_var.value.astype(compute)
+            y = affine(x_, mean, var, scale, bias, residual, self.epsilon, relu)
         return y.astype(self.dtype or x.dtype)

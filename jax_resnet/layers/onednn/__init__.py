@@ -1,0 +1,1 @@
+"""Convolution on CPU by oneDNN: an extension that is compiled on first use, where it can be."""

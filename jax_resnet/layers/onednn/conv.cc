@@ -1,0 +1,309 @@
+// Convolution of XLA on CPU by oneDNN: forward, input gradient and weight gradient.
+//
+// Activations are NHWC, weights HWIO, float32 or bfloat16. A problem is one array of 23 integers,
+// see `Problem`; the Python side is call.py. Calls are serialised: a convolution uses all threads.
+
+#include <condition_variable>
+#include <cstdint>
+#include <cstdlib>
+#include <functional>
+#include <list>
+#include <map>
+#include <mutex>
+#include <new>
+#include <string>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "oneapi/dnnl/dnnl.hpp"
+#include "xla/ffi/api/ffi.h"
+
+// From the OpenMP runtime that oneDNN is linked with.
+extern "C" void omp_set_num_threads(int);
+extern "C" int omp_get_max_threads(void);
+
+namespace ffi = xla::ffi;
+using dnnl::memory;
+using dims = memory::dims;
+
+namespace {
+
+enum Kind { kForward = 0, kInputGradient = 1, kWeightGradient = 2 };
+
+constexpr int kProblemSize = 23;
+constexpr size_t kCacheEntries = 256;
+constexpr size_t kAlignment = 64;
+
+struct Problem {
+  explicit Problem(const int64_t* p)
+      : kind(Kind(p[0])), type(p[1] ? memory::data_type::bf16 : memory::data_type::f32), groups(p[2]),
+        x(p + 3, p + 7), w(p + 7, p + 11), y(p + 11, p + 15), strides(p + 15, p + 17),
+        dilation{p[17] - 1, p[18] - 1}, before(p + 19, p + 21), after(p + 21, p + 23) {}
+
+  Kind kind;
+  memory::data_type type;
+  int64_t groups;
+  dims x, w, y;  // NHWC, HWIO (I of one group), NHWC
+  dims strides, dilation, before, after;
+};
+
+// One of the three arrays: as the caller has it and as the primitive wants it.
+struct Operand {
+  memory given, wanted;
+  dnnl::primitive reorder;
+  bool reordered = false;
+  size_t offset = 0;
+};
+
+struct Entry {
+  dnnl::primitive conv;
+  Operand x, w, y;
+  memory scratchpad;
+  size_t scratchpad_offset = 0, bytes = 0;
+};
+
+dnnl::engine& Engine() {
+  static auto* engine = new dnnl::engine(dnnl::engine::kind::cpu, 0);
+  return *engine;
+}
+
+size_t Reserve(Entry& entry, size_t bytes) {
+  size_t offset = entry.bytes;
+  entry.bytes += (bytes + kAlignment - 1) / kAlignment * kAlignment;
+  return offset;
+}
+
+void Connect(Entry& entry, Operand& operand, const memory::desc& given, const memory::desc& wanted, bool output) {
+  operand.given = memory(given, Engine(), nullptr);
+  operand.wanted = memory(wanted, Engine(), nullptr);
+  operand.reordered = given != wanted;
+  if (!operand.reordered) return;
+  operand.reorder = output ? dnnl::reorder(operand.wanted, operand.given) : dnnl::reorder(operand.given, operand.wanted);
+  operand.offset = Reserve(entry, wanted.get_size());
+}
+
+Entry Prepare(const Problem& p) {
+  using dnnl::algorithm;
+  int64_t height = p.w[0], width = p.w[1], inputs = p.w[2], outputs = p.w[3], each = outputs / p.groups;
+  dims logical = {outputs, inputs, height, width}, steps = {1, outputs, width * inputs * outputs, inputs * outputs};
+  if (p.groups > 1) {
+    logical = {p.groups, each, inputs, height, width};
+    steps.insert(steps.begin(), each);
+  }
+  memory::desc x({p.x[0], p.x[3], p.x[1], p.x[2]}, p.type, memory::format_tag::nhwc);
+  memory::desc y({p.y[0], p.y[3], p.y[1], p.y[2]}, p.type, memory::format_tag::nhwc);
+  memory::desc w(logical, p.type, steps);
+  // Only the weights, which are small, may be rearranged.
+  memory::desc any(logical, p.type, memory::format_tag::any);
+  dnnl::primitive_attr attributes;
+  attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  const auto direct = algorithm::convolution_direct;
+
+  dnnl::convolution_forward::primitive_desc forward(Engine(), dnnl::prop_kind::forward_training, direct, x, any, y,
+                                                    p.strides, p.dilation, p.before, p.after, attributes);
+  Entry entry;
+  auto finish = [&](const auto& descriptor, const memory::desc& wx, const memory::desc& ww, const memory::desc& wy) {
+    // The fallback of oneDNN for what no kernel covers is slower than plain XLA.
+    if (std::string(descriptor.impl_info_str()).find("ref") != std::string::npos)
+      throw dnnl::error(dnnl_unimplemented, "no fast kernel");
+    Connect(entry, entry.x, x, wx, p.kind == kInputGradient);
+    Connect(entry, entry.w, w, ww, p.kind == kWeightGradient);
+    Connect(entry, entry.y, y, wy, p.kind == kForward);
+    entry.scratchpad = memory(descriptor.scratchpad_desc(), Engine(), nullptr);
+    entry.scratchpad_offset = Reserve(entry, descriptor.scratchpad_desc().get_size());
+  };
+  if (p.kind == kForward) {
+    finish(forward, forward.src_desc(), forward.weights_desc(), forward.dst_desc());
+    entry.conv = dnnl::convolution_forward(forward);
+  } else if (p.kind == kInputGradient) {
+    dnnl::convolution_backward_data::primitive_desc backward(Engine(), direct, x, any, y, p.strides, p.dilation,
+                                                             p.before, p.after, forward, attributes);
+    finish(backward, backward.diff_src_desc(), backward.weights_desc(), backward.diff_dst_desc());
+    entry.conv = dnnl::convolution_backward_data(backward);
+  } else {
+    dnnl::convolution_backward_weights::primitive_desc backward(Engine(), direct, x, any, y, p.strides, p.dilation,
+                                                                p.before, p.after, forward, attributes);
+    finish(backward, backward.src_desc(), backward.diff_weights_desc(), backward.diff_dst_desc());
+    entry.conv = dnnl::convolution_backward_weights(backward);
+  }
+  return entry;
+}
+
+std::mutex mutex;  // Guards everything below.
+int threads = 1;
+
+// The least recently used entry goes first.
+Entry& Lookup(const int64_t* problem) {
+  using Key = std::vector<int64_t>;
+  using Entries = std::list<std::pair<Key, Entry>>;
+  static auto* entries = new Entries;
+  static auto* index = new std::map<Key, Entries::iterator>;
+  Key key(problem, problem + kProblemSize);
+  auto found = index->find(key);
+  if (found != index->end()) {
+    entries->splice(entries->begin(), *entries, found->second);
+    return entries->front().second;
+  }
+  entries->emplace_front(key, Prepare(Problem(problem)));
+  (*index)[key] = entries->begin();
+  if (entries->size() > kCacheEntries) {
+    index->erase(entries->back().first);
+    entries->pop_back();
+  }
+  return entries->front().second;
+}
+
+// One buffer for the temporaries of all convolutions: only one runs at a time.
+char* Scratch(size_t bytes) {
+  static char* buffer = nullptr;
+  static size_t size = 0;
+  if (bytes > size) {
+    std::free(buffer);
+    size = 0;
+    buffer = static_cast<char*>(std::aligned_alloc(kAlignment, bytes));
+    if (buffer == nullptr) throw std::bad_alloc();
+    size = bytes;
+  }
+  return buffer;
+}
+
+struct ThreadCount {
+  explicit ThreadCount(int count) : before(omp_get_max_threads()) { omp_set_num_threads(count); }
+  ~ThreadCount() { omp_set_num_threads(before); }
+  int before;
+};
+
+void Run(const int64_t* problem, void* a, void* b, void* out) {
+  std::lock_guard<std::mutex> lock(mutex);
+  ThreadCount count(threads);
+  static auto* stream = new dnnl::stream(Engine());
+  Kind kind = Kind(problem[0]);
+  Entry& entry = Lookup(problem);
+  char* scratch = Scratch(entry.bytes);
+  auto place = [&](Operand& operand, void* data) {
+    operand.given.set_data_handle(data);
+    operand.wanted.set_data_handle(operand.reordered ? scratch + operand.offset : data);
+  };
+  place(entry.x, kind == kInputGradient ? out : a);
+  place(entry.w, kind == kWeightGradient ? out : b);
+  place(entry.y, kind == kForward ? out : kind == kInputGradient ? a : b);
+  entry.scratchpad.set_data_handle(scratch + entry.scratchpad_offset);
+
+  Operand& result = kind == kForward ? entry.y : kind == kInputGradient ? entry.x : entry.w;
+  for (Operand* operand : {&entry.x, &entry.w, &entry.y})
+    if (operand->reordered && operand != &result)
+      operand->reorder.execute(*stream, {{DNNL_ARG_FROM, operand->given}, {DNNL_ARG_TO, operand->wanted}});
+  entry.conv.execute(*stream, {{kind == kInputGradient ? DNNL_ARG_DIFF_SRC : DNNL_ARG_SRC, entry.x.wanted},
+                               {kind == kWeightGradient ? DNNL_ARG_DIFF_WEIGHTS : DNNL_ARG_WEIGHTS, entry.w.wanted},
+                               {kind == kForward ? DNNL_ARG_DST : DNNL_ARG_DIFF_DST, entry.y.wanted},
+                               {DNNL_ARG_SCRATCHPAD, entry.scratchpad}});
+  if (result.reordered)
+    result.reorder.execute(*stream, {{DNNL_ARG_FROM, result.wanted}, {DNNL_ARG_TO, result.given}});
+  stream->wait();
+}
+
+// OpenMP keeps a team of threads for every thread that calls it, and XLA calls from any of its own.
+// With many processors those would be very many, so there one thread calls on behalf of all.
+class Caller {
+ public:
+  void operator()(const std::function<void()>& job) {
+    std::lock_guard<std::mutex> one_at_a_time(callers_);
+    std::unique_lock<std::mutex> lock(mutex_);
+    if (!started_) std::thread([this] { Loop(); }).detach();
+    started_ = true;
+    job_ = &job;
+    changed_.notify_all();
+    changed_.wait(lock, [&] { return job_ == nullptr; });
+  }
+
+ private:
+  void Loop() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    for (;;) {
+      changed_.wait(lock, [&] { return job_ != nullptr; });
+      (*job_)();
+      job_ = nullptr;
+      changed_.notify_all();
+    }
+  }
+
+  std::mutex callers_, mutex_;
+  std::condition_variable changed_;
+  const std::function<void()>* job_ = nullptr;
+  bool started_ = false;
+};
+
+bool one_caller = false;
+
+// Runs and returns what went wrong, empty if nothing did: no exception may leave the library.
+std::string Guarded(const std::function<void()>& job) {
+  std::string failure;
+  auto guarded = [&] {
+    try {
+      job();
+    } catch (const std::exception& error) {
+      failure = error.what();
+      if (failure.empty()) failure = "error without a message";
+    } catch (...) {
+      failure = "unknown error";
+    }
+  };
+  static auto* caller = new Caller;
+  if (one_caller) {
+    (*caller)(guarded);
+  } else {
+    guarded();
+  }
+  return failure;
+}
+
+bool Fits(const ffi::AnyBuffer& buffer, const dims& shape) {
+  auto given = buffer.dimensions();
+  return dims(given.begin(), given.end()) == shape;
+}
+
+ffi::Error Conv(ffi::Span<const int64_t> problem, ffi::AnyBuffer a, ffi::AnyBuffer b, ffi::Result<ffi::AnyBuffer> out) {
+  if (problem.size() != kProblemSize) return ffi::Error::InvalidArgument("convolution: not a problem");
+  Problem p(problem.begin());
+  const dims& first = p.kind == kInputGradient ? p.y : p.x;
+  const dims& second = p.kind == kWeightGradient ? p.y : p.w;
+  const dims& result = p.kind == kForward ? p.y : p.kind == kInputGradient ? p.x : p.w;
+  auto type = problem[1] ? ffi::DataType::BF16 : ffi::DataType::F32;
+  bool types = a.element_type() == type && b.element_type() == type && out->element_type() == type;
+  if (!types || !Fits(a, first) || !Fits(b, second) || !Fits(*out, result))
+    return ffi::Error::InvalidArgument("convolution: the arrays are not those of the problem");
+  auto failure = Guarded([&] { Run(problem.begin(), a.untyped_data(), b.untyped_data(), out->untyped_data()); });
+  if (failure.empty()) return ffi::Error::Success();
+  return ffi::Error::Internal("convolution by oneDNN: " + failure);
+}
+
+}  // namespace
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(JaxResnetConv, Conv,
+                              ffi::Ffi::Bind()
+                                  .Attr<ffi::Span<const int64_t>>("problem")
+                                  .Arg<ffi::AnyBuffer>()
+                                  .Arg<ffi::AnyBuffer>()
+                                  .Ret<ffi::AnyBuffer>());
+
+// To be called once, before anything else.
+extern "C" void jax_resnet_configure(int thread_count, int single_caller) {
+  std::lock_guard<std::mutex> lock(mutex);
+  threads = thread_count;
+  one_caller = single_caller;
+}
+
+// Whether there is a fast kernel for a problem.
+extern "C" int jax_resnet_is_supported(const int64_t* problem) {
+  return Guarded([&] {
+           std::lock_guard<std::mutex> lock(mutex);
+           ThreadCount count(threads);
+           Lookup(problem);
+         }).empty();
+}
+
+// Computes on bare pointers, for the self-test; returns 0 on success.
+extern "C" int jax_resnet_run(const int64_t* problem, void* a, void* b, void* out) {
+  return !Guarded([&] { Run(problem, a, b, out); }).empty();
+}

@@ -1,0 +1,84 @@
+"""Loads the extension once per process and says why where it cannot."""
+
+import ctypes
+import functools
+import logging
+import os
+import threading
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from jax_resnet.layers.onednn.build import UnavailableError, build
+
+TARGET = "jax_resnet_onednn_conv"
+# With more threads than this, one thread makes all calls of OpenMP; see Caller in conv.cc.
+_MANY_THREADS = 16
+_lock = threading.Lock()
+_log = logging.getLogger("jax_resnet")
+
+
+class Extension(NamedTuple):
+    """The loaded extension, or the reason that there is none.
+
+    Attributes:
+        library: None where it is not available.
+        reason: One line.
+    """
+
+    library: ctypes.CDLL | None
+    reason: str
+
+    def is_supported(self, problem: np.ndarray) -> bool:
+        """Returns whether oneDNN has a fast kernel for a problem of ``pack_problem``."""
+        if self.library is None:
+            return False
+        return bool(self.library.jax_resnet_is_supported(ctypes.c_void_p(problem.ctypes.data)))
+
+
+def thread_count() -> int:
+    """Returns how many threads to use: as many processors as this process may run on.
+
+    ``NPROC``, which sets the size of XLA's own pool, and ``OMP_NUM_THREADS`` can lower it.
+    """
+    counts = [len(os.sched_getaffinity(0))]
+    for name in ("NPROC", "OMP_NUM_THREADS"):
+        first = os.environ.get(name, "").split(",")[0].strip()
+        if first.isdecimal() and int(first) > 0:
+            counts.append(int(first))
+    return min(counts)
+
+
+@functools.cache
+def _load_once() -> Extension:
+    try:
+        path, wheels = build()
+        # First oneDNN, which the extension then finds loaded.
+        ctypes.CDLL(str(wheels.library))
+        library = ctypes.CDLL(str(path))
+        threads = thread_count()
+        library.jax_resnet_configure(threads, int(threads > _MANY_THREADS))
+        jax.ffi.register_ffi_target(TARGET, jax.ffi.pycapsule(library.JaxResnetConv), platform="cpu")
+    except UnavailableError as error:
+        return Extension(None, str(error))
+    except Exception as error:  # Whatever it is, the plain path works.
+        return Extension(None, " ".join(f"loading it failed: {error}".split()))
+    return Extension(library, f"oneDNN {wheels.version} with {threads} thread{'s' * (threads > 1)}")
+
+
+@functools.cache
+def _tell(level: int, reason: str) -> None:
+    _log.log(level, "convolutions on CPU in plain JAX, without oneDNN: %s", reason)
+
+
+def load(insist: bool = False) -> Extension:
+    """Returns the extension; the first call compiles it where that has not happened yet (5 s).
+
+    Where there is none it logs why, once: as information, or as a warning to those who ``insist``.
+    """
+    with _lock:
+        extension = _load_once()
+        if extension.library is None:
+            _tell(logging.WARNING if insist else logging.INFO, extension.reason)
+        return extension

@@ -1,0 +1,257 @@
+"""Our convolution against that of lax, which is the reference."""
+
+import threading
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax import lax
+
+from jax_resnet import layers
+from jax_resnet.layers.onednn.library import load
+
+DIMENSIONS = ("NHWC", "HWIO", "NHWC")
+TOLERANCE = {"float32": 1e-5, "bfloat16": 1e-2, "float16": 5e-3}
+
+
+@pytest.fixture(params=["jax", "onednn"], scope="module")
+def implementation(request):
+    if request.param == "onednn" and load().library is None:
+        pytest.skip(load().reason)
+    return request.param
+
+
+@st.composite
+def convolutions(draw):
+    groups = draw(st.sampled_from([1, 1, 2, 3, 5, 8]))
+    inputs, outputs = (groups * draw(st.integers(1, 9)) for _ in range(2))
+    kernel = tuple(draw(st.integers(1, 4)) for _ in range(2))
+    dilation = tuple(draw(st.integers(1, 2)) for _ in range(2))
+    smallest = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
+    size = tuple(draw(st.integers(s, s + 6)) for s in smallest)
+    low_high = st.tuples(st.integers(-1, 3), st.integers(0, 3))
+    padding = draw(st.one_of(st.sampled_from(["SAME", "VALID"]), st.tuples(low_high, low_high)))
+    if not isinstance(padding, str):
+        # Whatever is cropped, one window must remain.
+        padding = tuple(
+            (max(lo, s - n - hi), hi) for (lo, hi), s, n in zip(padding, smallest, size, strict=True)
+        )
+    strides = tuple(draw(st.integers(1, 3)) for _ in range(2))
+    x, w = (draw(st.integers(1, 3)), *size, inputs), (*kernel, inputs // groups, outputs)
+    options = {
+        "window_strides": strides,
+        "padding": padding,
+        "rhs_dilation": dilation,
+        "feature_group_count": groups,
+    }
+    return x, w, options, draw(st.integers(0, 2**31))
+
+
+def all_three(conv, x, w, options, cotangent=None):
+    """The result and both gradients."""
+    y, pull = jax.vjp(lambda x, w: conv(x, w, dimension_numbers=DIMENSIONS, **options), x, w)
+    return (y, *pull(jnp.ones_like(y) if cotangent is None else cotangent))
+
+
+def assert_equal_to_lax(case, dtype, implementation):
+    x_shape, w_shape, options, seed = case
+    random = np.random.default_rng(seed)
+    x, w = (jnp.asarray(random.standard_normal(shape), dtype) for shape in (x_shape, w_shape))
+    y = jax.eval_shape(
+        lambda x, w: lax.conv_general_dilated(x, w, dimension_numbers=DIMENSIONS, **options), x, w
+    )
+    ct = jnp.asarray(random.standard_normal(y.shape), dtype)
+    wide = jnp.promote_types(dtype, jnp.float32)
+    expected = jax.jit(lambda *a: all_three(lax.conv_general_dilated, *a[:2], options, a[2]))(
+        *(v.astype(wide) for v in (x, w, ct))
+    )
+    with layers.conv_implementation(implementation):
+        actual = jax.jit(lambda *a: all_three(layers.conv_general_dilated, *a[:2], options, a[2]))(x, w, ct)
+    for ours, reference in zip(actual, expected, strict=True):
+        assert ours.dtype == dtype
+        scale = max(float(jnp.abs(reference).max()), 1e-3)
+        np.testing.assert_allclose(
+            np.asarray(ours, np.float64) / scale,
+            np.asarray(reference, np.float64) / scale,
+            atol=TOLERANCE[dtype],
+        )
+
+
+@settings(max_examples=6, deadline=None, derandomize=True)
+@given(case=convolutions(), dtype=st.sampled_from(["float32", "bfloat16"]))
+def test_random_convolutions_equal_lax(implementation, case, dtype):
+    assert_equal_to_lax(case, dtype, implementation)
+
+
+@pytest.mark.slow
+@settings(max_examples=300, deadline=None)
+@given(case=convolutions(), dtype=st.sampled_from(["float32", "bfloat16", "float16"]))
+def test_many_random_convolutions_equal_lax(implementation, case, dtype):
+    assert_equal_to_lax(case, dtype, implementation)
+
+
+@pytest.mark.parametrize(
+    ("size", "channels", "outputs", "kernel", "stride", "groups"),
+    [
+        (32, 3, 16, 3, 1, 1),
+        (16, 16, 32, 3, 2, 1),
+        (16, 64, 128, 1, 2, 1),
+        (8, 128, 128, 3, 1, 32),
+        (33, 3, 8, 7, 2, 1),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_layers_of_resnets_equal_lax(implementation, size, channels, outputs, kernel, stride, groups, dtype):
+    pad = (kernel // 2, kernel // 2)
+    options = {"window_strides": (stride, stride), "padding": (pad, pad), "feature_group_count": groups}
+    shapes = (2, size, size, channels), (kernel, kernel, channels // groups, outputs)
+    assert_equal_to_lax((*shapes, options, 0), dtype, implementation)
+
+
+def test_float64_stays_float64(implementation):
+    with jax.enable_x64(True), layers.conv_implementation(implementation):
+        random = np.random.default_rng(0)
+        x, w = random.standard_normal((2, 6, 6, 12)), random.standard_normal((3, 3, 3, 8))
+        options = {"window_strides": (1, 1), "padding": "SAME", "feature_group_count": 4}
+        ours = all_three(layers.conv_general_dilated, x, w, options)
+        reference = all_three(lax.conv_general_dilated, x, w, options)
+    for a, b in zip(ours, reference, strict=True):
+        assert a.dtype == jnp.float64
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda conv: conv(jnp.ones((1, 3, 8)), jnp.ones((2, 3, 2)), (1,), "SAME"),
+        lambda conv: conv(jnp.ones((1, 3, 8, 8)), jnp.ones((2, 3, 3, 3)), (1, 1), "SAME"),
+        lambda conv: conv(
+            jnp.ones((1, 4, 4, 2)),
+            jnp.ones((3, 3, 2, 2)),
+            (1, 1),
+            [(1, 1), (2, 2)],
+            (1, 2),
+            dimension_numbers=DIMENSIONS,
+        ),
+        lambda conv: conv(
+            jnp.ones((2, 4, 4, 2)),
+            jnp.ones((3, 3, 2, 2)),
+            (1, 1),
+            "SAME",
+            dimension_numbers=DIMENSIONS,
+            batch_group_count=2,
+        ),
+        lambda conv: conv(
+            jnp.ones((1, 4, 4, 2), jnp.int8),
+            jnp.ones((3, 3, 2, 2), jnp.int8),
+            (1, 1),
+            "SAME",
+            dimension_numbers=DIMENSIONS,
+            preferred_element_type=jnp.int32,
+        ),
+        lambda conv: conv(
+            jnp.ones((0, 4, 4, 2)), jnp.ones((3, 3, 2, 2)), (1, 1), "SAME", dimension_numbers=DIMENSIONS
+        ),
+        lambda conv: conv(
+            jnp.ones((1, 2, 2, 2)), jnp.ones((3, 3, 2, 2)), (1, 1), "VALID", dimension_numbers=DIMENSIONS
+        ),
+    ],
+    ids=["1d", "nchw", "transposed", "batch groups", "integers", "no images", "no output"],
+)
+def test_everything_else_is_as_in_lax(call):
+    ours, reference = call(layers.conv_general_dilated), call(lax.conv_general_dilated)
+    assert ours.dtype == reference.dtype
+    np.testing.assert_array_equal(ours, reference)
+
+
+def test_errors_are_those_of_lax():
+    arguments = jnp.ones((1, 4, 4, 3)), jnp.ones((3, 3, 2, 4)), (1, 1), "SAME"
+    with pytest.raises(ValueError, match="feature") as reference:
+        lax.conv_general_dilated(*arguments, dimension_numbers=DIMENSIONS)
+    with pytest.raises(ValueError, match="feature") as ours:
+        layers.conv_general_dilated(*arguments, dimension_numbers=DIMENSIONS)
+    assert str(ours.value) == str(reference.value)
+
+
+def test_flax_takes_it():
+    x = jnp.ones((2, 8, 8, 6))
+    options = {"features": 9, "kernel_size": (3, 3), "strides": (2, 2), "feature_group_count": 3}
+    ours = nn.Conv(**options, conv_general_dilated=layers.conv_general_dilated)
+    variables = ours.init(jax.random.key(0), x)
+    np.testing.assert_allclose(
+        ours.apply(variables, x), nn.Conv(**options).apply(variables, x), rtol=1e-5, atol=1e-5
+    )
+
+
+def primitive_of(x):
+    """The name of the one operation that a convolution is traced to."""
+    f = jax.jit(
+        lambda x: layers.conv_general_dilated(
+            x, jnp.ones((1, 1, 2, 2)), (1, 1), "SAME", None, None, DIMENSIONS
+        )
+    )
+    return str(jax.make_jaxpr(f)(x))
+
+
+def test_a_compiled_function_heeds_the_context(monkeypatch):
+    monkeypatch.delenv("JAX_RESNET_CONV", raising=False)
+    traced = []
+
+    @jax.jit
+    def f(x):
+        traced.append(layers.info().requested)
+        return layers.conv_general_dilated(
+            x, jnp.ones((1, 1, 2, 2)), (1, 1), "SAME", dimension_numbers=DIMENSIONS
+        )
+
+    x = jnp.ones((1, 4, 4, 2))
+    f(x)
+    with layers.conv_implementation("xla"):
+        f(x)
+        with layers.conv_implementation("jax"):
+            f(x)
+        f(x)
+    f(x)
+    assert traced == ["auto", "xla", "jax"]
+    with layers.conv_implementation("xla"):
+        assert "conv_general_dilated" in primitive_of(x)
+    assert "jax_resnet_conv" in primitive_of(x)
+
+
+def test_a_context_belongs_to_its_thread():
+    seen = []
+    with layers.conv_implementation("xla"):
+        thread = threading.Thread(target=lambda: seen.append(layers.info().requested_by))
+        thread.start()
+        thread.join()
+        assert layers.info().requested == "xla"
+    assert seen[0] != "conv_implementation"
+
+
+def test_argument_then_context_then_environment(monkeypatch):
+    monkeypatch.setenv("JAX_RESNET_CONV", "jax")
+    assert layers.info()[1:3] == ("jax", "JAX_RESNET_CONV")
+    with layers.conv_implementation("xla"):
+        assert layers.info()[1:4] == ("xla", "conv_implementation", "xla")
+        call = jax.make_jaxpr(
+            lambda x: layers.conv_general_dilated(
+                x, jnp.ones((1, 1, 2, 2)), (1, 1), "SAME", dimension_numbers=DIMENSIONS, implementation="jax"
+            )
+        )
+        assert "jax_resnet_conv" in str(call(jnp.ones((1, 4, 4, 2))))
+    monkeypatch.delenv("JAX_RESNET_CONV")
+    assert layers.info()[1:3] == ("auto", "the default")
+
+
+def test_unknown_names_are_refused_with_a_suggestion(monkeypatch):
+    with pytest.raises(
+        ValueError, match=r"'onednm', which is none of auto, xla, jax, onednn\. Did you mean 'onednn'\?"
+    ):
+        layers.conv_implementation("onednm").__enter__()
+    monkeypatch.setenv("JAX_RESNET_CONV", "XLA")
+    with pytest.raises(ValueError, match=r"JAX_RESNET_CONV is 'XLA'.*Did you mean 'xla'"):
+        layers.info()
