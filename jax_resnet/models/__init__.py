@@ -1,9 +1,11 @@
 """The ResNet family: ``create_model("resnet18")`` and the modules behind it."""
 
 from jax_resnet.models.blocks import BasicBlock, Block, BottleneckBlock
+from jax_resnet.models.fold import fold_batch_norm
 from jax_resnet.models.mnist import MnistCNN, MnistPreActResNet
 from jax_resnet.models.registry import create_model, list_models
 from jax_resnet.models.resnet import ResNet
+from jax_resnet.models.summary import Summary, summary
 from jax_resnet.models.vgg import VGG
 
 __all__ = [
@@ -14,6 +16,9 @@ __all__ = [
     "MnistCNN",
     "MnistPreActResNet",
     "ResNet",
+    "Summary",
     "create_model",
+    "fold_batch_norm",
     "list_models",
+    "summary",
 ]

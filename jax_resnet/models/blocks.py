@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jax_resnet.models.fold import FoldedNorm
+
 Shortcut = Literal["A", "B", "C", "D", "none"]
 LayerDef = Callable[..., nn.Module]
 
@@ -23,7 +25,7 @@ def pad_channels(x: jax.Array, filters: int, side: Literal["both", "end"]) -> ja
 
 
 class SqueezeExcite(nn.Module):
-    """Channel attention (Hu et al. 2018, section 3): rescales channels by a gate computed from their means."""
+    """Channel attention (Hu et al. 2018, section 3): rescales channels by a gate made of their means."""
 
     reduction: int
     dtype: jnp.dtype = jnp.float32
@@ -56,10 +58,12 @@ class Block(nn.Module):
         shortcut_padding: Where option A puts its new channels.
         preactivation: BatchNorm and ReLU come before each convolution (He et al. 2016, figure 4e).
         preactivated: The input is activated already, as after the stem (He et al. 2016, appendix).
+        project_input: With ``preactivation``, the projection sees the block's input, not the activated one.
         zero_init_residual: Start every block as its shortcut (Goyal et al. 2017, section 5.1).
         se_reduction: Squeeze-and-excitation with this reduction; 0 for none.
         drop_path: Probability of dropping the residual branch of an example (Huang et al. 2016).
         dropout: Rate before the last convolution (Zagoruyko and Komodakis 2016, section 2.4).
+        folded: Each BatchNorm that follows a convolution is folded into it, see ``fold_batch_norm``.
         dtype: In which the block computes.
     """
 
@@ -72,10 +76,12 @@ class Block(nn.Module):
     shortcut_padding: Literal["both", "end"] = "both"
     preactivation: bool = False
     preactivated: bool = False
+    project_input: bool = False
     zero_init_residual: bool = False
     se_reduction: int = 0
     drop_path: float = 0.0
     dropout: float = 0.0
+    folded: bool = False
     dtype: jnp.dtype = jnp.float32
 
     def __post_init__(self) -> None:
@@ -98,16 +104,17 @@ class Block(nn.Module):
         """See the class."""
         *convs, last_conv = self.convolutions()
         dropout = nn.Dropout(self.dropout, deterministic=not train)
-        init_last = {"kernel_init" if self.preactivation else "scale_init": nn.initializers.zeros}
-        if not self.zero_init_residual:
-            init_last = {}
+        norm_after_conv: LayerDef = FoldedNorm if self.folded else self.norm
+        init_last = {}
+        if self.zero_init_residual and not self.folded:
+            init_last = {"kernel_init" if self.preactivation else "scale_init": nn.initializers.zeros}
 
         if self.preactivation:
             y = x if self.preactivated else self.norm(name="norm1")(x, train=train, relu=True)
-            residual = self.residual(x, activated=y, train=train)
+            residual = self.residual(x, activated=x if self.project_input else y, train=train)
             for i, conv in enumerate(convs, 1):
                 y = conv(name=f"conv{i}")(y)
-                y = self.norm(name=f"norm{i + 1}")(y, train=train, relu=True)
+                y = norm_after_conv(name=f"norm{i + 1}")(y, train=train, relu=True)
             y = last_conv(name=f"conv{len(convs) + 1}", **init_last)(dropout(y))
             y = self.recalibrate(y, train=train)
             return y if residual is None else y + residual
@@ -115,9 +122,9 @@ class Block(nn.Module):
         residual, y = self.residual(x, activated=x, train=train), x
         for i, conv in enumerate(convs, 1):
             y = conv(name=f"conv{i}")(y)
-            y = self.norm(name=f"norm{i}")(y, train=train, relu=True)
+            y = norm_after_conv(name=f"norm{i}")(y, train=train, relu=True)
         y = last_conv(name=f"conv{len(convs) + 1}")(dropout(y))
-        last_norm = self.norm(name=f"norm{len(convs) + 1}", **init_last)
+        last_norm = norm_after_conv(name=f"norm{len(convs) + 1}", **init_last)
         if not self.se_reduction and not self.drop_path:
             return last_norm(y, train=train, residual=residual, relu=True)
         y = self.recalibrate(last_norm(y, train=train), train=train)
@@ -140,7 +147,8 @@ class Block(nn.Module):
         x = self.conv(self.features, (1, 1), strides=strides, padding=0, name="shortcut_conv")(x)
         if self.preactivation:  # The sum stays unnormalised: nothing may stand on the identity path.
             return x
-        return self.norm(name="shortcut_norm")(x, train=train)
+        norm: LayerDef = FoldedNorm if self.folded else self.norm
+        return norm(name="shortcut_norm")(x, train=train)
 
     def recalibrate(self, y: jax.Array, *, train: bool) -> jax.Array:
         """Squeeze-and-excitation and stochastic depth on the residual branch, where they are asked for."""
@@ -164,7 +172,7 @@ class BasicBlock(Block):
 
 
 class BottleneckBlock(Block):
-    """1x1, 3x3, 1x1 convolutions (He et al. 2015, figure 5 right); grouped, it is ResNeXt's (Xie et al. 2017).
+    """1x1, 3x3, 1x1 convolutions (He et al. 2015, figure 5 right); grouped, ResNeXt's (Xie et al. 2017).
 
     Attributes:
         cardinality: Groups of the 3x3 convolution.

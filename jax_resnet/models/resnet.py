@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jax_resnet.layers import BatchNorm, conv_general_dilated
-from jax_resnet.models.stem import STEMS, apply_stem
+from jax_resnet.models.fold import FoldedNorm
+from jax_resnet.models.stem import STEMS, apply_stem, as_images
 
 # He et al. 2015, "Delving deep into rectifiers", equation 10: variance 2 / fan-in.
 he_normal = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
@@ -37,6 +38,8 @@ class ResNet(nn.Module):
         remat: Stages, "stage1", "stage2", ..., whose activations are recomputed in the backward pass.
         dtype: In which the network computes; parameters and statistics stay float32, and so do logits.
         norm_epsilon: Of every BatchNorm.
+        norm_momentum: Of every BatchNorm: the share of the old running statistics that stays.
+        folded: Each BatchNorm that follows a convolution is folded into it, see ``fold_batch_norm``.
     """
 
     stage_sizes: Sequence[int]
@@ -54,6 +57,8 @@ class ResNet(nn.Module):
     remat: Collection[str] = ()
     dtype: jnp.dtype = jnp.float32
     norm_epsilon: float = 1e-5
+    norm_momentum: float = 0.9
+    folded: bool = False
 
     def __post_init__(self) -> None:
         if len(self.stage_sizes) > len(self.widths):
@@ -83,17 +88,25 @@ class ResNet(nn.Module):
         """
         conv = partial(
             nn.Conv,
-            use_bias=self.use_bias,
+            use_bias=self.use_bias or self.folded,
             dtype=self.dtype,
             kernel_init=he_normal,
             conv_general_dilated=conv_general_dilated,
         )
 
         def norm(part: str) -> Callable[..., nn.Module]:
-            return partial(BatchNorm, dtype=self.dtype, epsilon=self.norm_epsilon, frozen=part in self.frozen)
+            return partial(
+                BatchNorm,
+                momentum=self.norm_momentum,
+                epsilon=self.norm_epsilon,
+                dtype=self.dtype,
+                frozen=part in self.frozen,
+            )
 
-        x = images.astype(self.dtype)
-        stem_norm = norm("stem") if self.activate_stem or not self.preactivation else None
+        x = as_images(images, self.dtype)
+        stem_norm = None
+        if self.activate_stem or not self.preactivation:
+            stem_norm = FoldedNorm if self.folded else norm("stem")
         width = self.stem_width or self.widths[0]
         x = apply_stem(x, STEMS[self.stem], width, conv=conv, norm=stem_norm, train=train)
 
@@ -109,6 +122,7 @@ class ResNet(nn.Module):
                     preactivation=self.preactivation,
                     preactivated=self.activate_stem and i == j == 0,
                     drop_path=self.drop_path * (sum(self.stage_sizes[:i]) + j) / last,
+                    folded=self.folded,
                     dtype=self.dtype,
                     name=f"stage{i + 1}_block{j + 1}",
                 )

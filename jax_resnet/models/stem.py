@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 
 
@@ -34,6 +35,22 @@ STEMS = {
 }
 
 
+def as_images(images: jax.Array, dtype: jnp.dtype, *, least: int = 1) -> jax.Array:
+    """Casts images to ``dtype``.
+
+    Raises:
+        ValueError: They are not ``(N, H, W, channels)``, or H or W is below ``least``.
+    """
+    if images.ndim != 4:
+        raise ValueError(f"images are (N, H, W, channels), not of shape {images.shape}")
+    height, width = images.shape[1:3]
+    if min(height, width) < least:
+        raise ValueError(
+            f"images of {height}x{width} are too small for this network: pad them to {least}x{least} or more"
+        )
+    return images.astype(dtype)
+
+
 def apply_stem(
     x: jax.Array,
     stem: Stem,
@@ -50,7 +67,7 @@ def apply_stem(
     for i, kernel in enumerate(stem.kernels):
         last = i == len(stem.kernels) - 1
         strides, padding = (stem.strides, stem.padding) if i == 0 else (1, kernel // 2)
-        suffix = "" if last else str(i + 1)
+        suffix = str(i + 1) if len(stem.kernels) > 1 else ""
         features = width if last else width // 2
         x = conv(features, (kernel, kernel), strides=strides, padding=padding, name=f"stem_conv{suffix}")(x)
         if norm is not None:

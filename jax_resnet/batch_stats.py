@@ -1,0 +1,62 @@
+"""Re-estimating BatchNorm's running statistics, as after averaging or changing weights."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+
+def reestimate_batch_stats(
+    model: nn.Module,
+    variables: Mapping[str, Any],
+    batches: Iterable[Any],
+    *,
+    key: jax.Array | None = None,
+) -> dict[str, Any]:
+    """Replaces the running statistics by their exact average over batches ("precise BatchNorm").
+
+    Each batch passes the network as in training, normalised by its own statistics; the new mean and
+    variance of a layer are the averages of the batches' means and (unbiased) variances, weighted by their
+    examples. Unlike a moving average, they do not favour the last batches (Wu and Johnson 2021, section 3;
+    PyTorch's ``torch.optim.swa_utils.update_bn``). Frozen layers keep theirs.
+
+    Args:
+        model: A network with a ``norm_momentum``.
+        variables: Its ``{"params", "batch_stats"}``.
+        batches: Images ``(N, H, W, channels)`` as the network sees them in training: augmented, normalised.
+            A new size of batch compiles anew.
+        key: What dropout draws from, where the network has any; ``jax.random.key(0)`` if left out.
+
+    Returns:
+        ``variables`` with the new ``batch_stats``.
+
+    Raises:
+        ValueError: There are no batches, or the network has no BatchNorm.
+    """
+    if not hasattr(model, "norm_momentum"):
+        raise ValueError(f"{type(model).__name__} has no BatchNorm: there is nothing to estimate")
+    # Without momentum the running statistics after a batch are the batch's.
+    immediate = model.clone(norm_momentum=0.0)
+    base = jax.random.key(0) if key is None else key
+
+    @jax.jit
+    def statistics(images: jax.Array, index: jax.Array) -> Any:
+        rngs = {"dropout": jax.random.fold_in(base, index)}
+        _, updated = immediate.apply(dict(variables), images, train=True, mutable=["batch_stats"], rngs=rngs)
+        return updated["batch_stats"]
+
+    total: list[np.ndarray] | None = None
+    count = 0
+    for index, images in enumerate(batches):
+        # Summed in double precision, so that the order of thousands of batches plays no role.
+        sums = [len(images) * np.asarray(x, np.float64) for x in jax.tree.leaves(statistics(images, index))]
+        total = sums if total is None else [a + b for a, b in zip(total, sums, strict=True)]
+        count += len(images)
+    if total is None:
+        raise ValueError("no batches: the statistics cannot be estimated")
+    old, tree = jax.tree.flatten(variables["batch_stats"])
+    average = [jnp.asarray(x / count, before.dtype) for x, before in zip(total, old, strict=True)]
+    return {**variables, "batch_stats": jax.tree.unflatten(tree, average)}

@@ -1,0 +1,153 @@
+"""Converts weights: ``python -m jax_resnet.convert resnet20.th resnet20.safetensors --arch resnet20``."""
+
+import dataclasses
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from flax import linen as nn
+
+from jax_resnet.convert.files import PYTORCH, SAFETENSORS, check_suffix, read_state_dict, write_state_dict
+from jax_resnet.convert.keys import check_style
+from jax_resnet.convert.state import count_classes, find_style, from_torch, to_torch
+from jax_resnet.models import create_model
+
+
+@dataclasses.dataclass(frozen=True)
+class Conversion:
+    """Converts weights between PyTorch files, safetensors and orbax checkpoints.
+
+    The suffix says what a file is: .safetensors (with PyTorch's names), .pth, .pt or .th (PyTorch's own,
+    which need PyTorch). Any other name is the folder of an orbax checkpoint, as a run writes it.
+    """
+
+    source: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="IN")]
+    """What to read: a file, or the folder of a run or of a checkpoint."""
+    target: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
+    """What to write."""
+    arch: str | None = None
+    """The network, a name of jax_resnet.models.list_models(); a checkpoint says its own."""
+    num_classes: int | None = None
+    """Outputs of the network; as many as the file has if left out."""
+    stem: str = "cifar"
+    """The network's stem: cifar or imagenet."""
+    variant: str | None = None
+    """The network's variant: pytorch_cifar or blog."""
+    option: tuple[str, ...] = ()
+    """Other arguments of create_model, their values as JSON: shortcut='"B"' final_norm=false."""
+    style: str | None = None
+    """Whose names to write: torchvision, timm, pytorch_cifar, akamaster, seminar or blog; those of the file
+    that was read, or else torchvision's, if left out."""
+    overwrite: bool = False
+    """Replace OUT if it exists."""
+
+
+def main(args: list[str] | None = None) -> int:
+    """Runs the command; returns the exit status: 0, 1 for files that do not do, 2 for wrong arguments."""
+    command = tyro.cli(Conversion, prog="python -m jax_resnet.convert", args=args)
+    try:
+        arguments = check(command)
+    except (ValueError, TypeError) as error:
+        return fail(error, 2)
+    from jax_resnet.checkpoint import CheckpointError
+
+    try:
+        convert(command, arguments)
+    except (ValueError, TypeError, OSError, ImportError, CheckpointError) as error:
+        return fail(error, 1)
+    print(f"wrote {command.target}")
+    return 0
+
+
+def fail(error: Exception, status: int) -> int:
+    """One line on stderr."""
+    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    return status
+
+
+def is_folder(path: Path) -> bool:
+    """Whether the name is that of a checkpoint's folder, not of a file."""
+    return path.is_dir() or not path.suffix
+
+
+def check(command: Conversion) -> dict[str, Any]:
+    """The arguments of ``create_model``, everything checked that can be without opening a file."""
+    source, target = command.source, command.target
+    for path in (source, target):
+        if not is_folder(path):
+            check_suffix(path)
+    if not source.exists():
+        raise ValueError(f"there is no {source}")
+    if target.exists() and not command.overwrite:
+        raise ValueError(f"{target} exists already: give --overwrite to replace it")
+    if source.resolve() == target.resolve():
+        raise ValueError("IN and OUT are the same")
+    if command.style is not None:
+        check_style(command.style)
+    if is_folder(source):
+        return {}
+    if command.arch is None:
+        raise ValueError(f"{source.name} does not say which network it is for: give --arch")
+    arguments: dict[str, Any] = {"name": command.arch, "stem": command.stem}
+    if command.variant is not None:
+        arguments["variant"] = command.variant
+    for option in command.option:
+        key, _, value = option.partition("=")
+        try:
+            arguments[key] = json.loads(value)
+        except json.JSONDecodeError:
+            raise ValueError(f"--option takes NAME=VALUE with a JSON value, not {option!r}") from None
+    create_model(**arguments, num_classes=command.num_classes or 0)
+    return arguments
+
+
+def convert(command: Conversion, arguments: dict[str, Any]) -> None:
+    """Reads, converts and writes."""
+    from jax_resnet import checkpoint
+
+    style = command.style or "torchvision"
+    if is_folder(command.source):
+        model, variables, config = checkpoint.restore(command.source)
+    else:
+        state_dict = read_state_dict(command.source)
+        model = create_model(**arguments, num_classes=0)
+        classes = command.num_classes
+        arguments["num_classes"] = count_classes(state_dict, model) if classes is None else classes
+        model = create_model(**arguments)
+        variables, config = from_torch(state_dict, model), {"model": arguments}
+        style = command.style or find_style(state_dict, model)
+    write(command, model, variables, config, style)
+
+
+def write(
+    command: Conversion, model: nn.Module, variables: dict[str, Any], config: dict[str, Any], style: str
+) -> None:
+    """Writes the target, which replaces what is there only once there is nothing left to go wrong."""
+    from jax_resnet import checkpoint
+
+    target = command.target
+    if target.suffix in SAFETENSORS + PYTORCH:
+        state_dict = to_torch(variables, model, style)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return write_state_dict(target, state_dict)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not target.exists():
+        return checkpoint.save(target, variables, config)
+    if not (target / "variables").is_dir():
+        raise ValueError(f"{target} is no single checkpoint: it is not replaced")
+    old = target.with_name(f".{target.name}.replaced")
+    shutil.rmtree(old, ignore_errors=True)
+    fresh = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(fresh, ignore_errors=True)
+    checkpoint.save(fresh, variables, config)
+    target.rename(old)
+    fresh.rename(target)
+    shutil.rmtree(old)
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

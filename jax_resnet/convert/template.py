@@ -1,0 +1,50 @@
+"""The arrays a network has, without making them."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax.traverse_util import flatten_dict
+
+from jax_resnet.models import MnistCNN, MnistPreActResNet
+
+Path = tuple[str, ...]
+Shape = tuple[int, ...]
+
+STEMS = ("stem_conv", "stem_conv1", "stage1_conv1", "conv1")
+
+
+def usual_image_shape(model: nn.Module) -> tuple[int, int, int]:
+    """``(height, width, channels)`` of the images that a network was made for."""
+    return (28, 28, 1) if isinstance(model, MnistCNN | MnistPreActResNet) else (32, 32, 3)
+
+
+def template(model: nn.Module, image_shape: tuple[int, int, int] | None = None) -> dict[Path, Shape]:
+    """Shapes of all variables by path: ``("params", "head", "kernel")``; nothing is computed.
+
+    Args:
+        model: The network.
+        image_shape: ``(height, width, channels)``; the usual one where None.
+    """
+    image = jax.ShapeDtypeStruct((1, *(image_shape or usual_image_shape(model))), jnp.float32)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    variables: Any = jax.eval_shape(lambda key, image: model.init(key, image, train=False), key, image)
+    return {path: value.shape for path, value in flatten_dict(variables).items()}
+
+
+def stem_kernel(shapes: dict[Path, Shape]) -> Path:
+    """Path of the only array whose shape depends on the image's channels."""
+    return next(path for path in shapes if len(path) == 3 and path[1] in STEMS and path[2] == "kernel")
+
+
+def torch_shape(path: Path, shape: Shape) -> Shape:
+    """Shape that PyTorch gives an array of ours: convolutions OIHW, linear layers (out, in)."""
+    if path[-1] != "kernel":
+        return shape
+    if len(shape) == 4:
+        height, width, inputs, outputs = shape
+        return outputs, inputs, height, width
+    inputs, outputs = shape
+    # Squeeze-and-excitation has 1x1 convolutions there.
+    return (outputs, inputs, 1, 1) if "se" in path else (outputs, inputs)
