@@ -192,7 +192,7 @@ def test_wrong_variables_and_styles_are_told() -> None:
     variables = numbers(create_model("resnet32"))
     with pytest.raises(
         ValueError,
-        match=r"not the variables of this ResNet: unexpected .*/stage1_block4/.* \(nearest: .*/stage1_block3/",
+        match=r"not the variables of this ResNet: unexpected .*/stage1_block4/",
     ):
         to_torch(variables, model)
     with pytest.raises(ValueError, match=r"style is one of .*, not 'torchvison'; did you mean 'torchvision'"):
