@@ -1,5 +1,6 @@
 """The arrays a network has, without making them."""
 
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -27,7 +28,17 @@ def template(model: nn.Module, image_shape: tuple[int, int, int] | None = None) 
         model: The network.
         image_shape: ``(height, width, channels)``; the usual one where None.
     """
-    image = jax.ShapeDtypeStruct((1, *(image_shape or usual_image_shape(model))), jnp.float32)
+    shape = image_shape or usual_image_shape(model)
+    try:
+        return dict(_trace(model, shape))
+    except TypeError:  # a field of the network, a list perhaps, cannot be hashed
+        return _trace.__wrapped__(model, shape)
+
+
+# Tracing a thousand layers takes seconds, and conversions of one network come in pairs.
+@lru_cache(4)
+def _trace(model: nn.Module, image_shape: tuple[int, int, int]) -> dict[Path, Shape]:
+    image = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
     key = jax.eval_shape(lambda: jax.random.key(0))
     variables: Any = jax.eval_shape(lambda key, image: model.init(key, image, train=False), key, image)
     return {path: value.shape for path, value in flatten_dict(variables).items()}

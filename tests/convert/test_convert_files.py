@@ -104,7 +104,8 @@ def test_command_there_and_back(weights: Path, tmp_path: Path, capsys: pytest.Ca
 
 def test_command_options(tmp_path: Path) -> None:
     model = create_model("resnet14", shortcut="B", widths=(8, 16, 32))
-    variables = model.init(jax.random.key(0), np.zeros((1, 8, 8, 3)), train=False)
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), np.zeros((1, 8, 8, 3)), train=False))
+    variables = jax.tree.map(lambda x: np.ones(x.shape, np.float32), shapes)
     write_state_dict(tmp_path / "a.safetensors", to_torch(variables, model))
     command = [str(tmp_path / "a.safetensors"), str(tmp_path / "b.safetensors"), "--arch", "resnet14"]
     assert main(command) == 1
