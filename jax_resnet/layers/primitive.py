@@ -13,8 +13,8 @@ import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from jax_resnet.layers.grouped import plain_conv
 from jax_resnet.layers.onednn.call import can_use, native_conv
+from jax_resnet.layers.plain import plain_conv
 from jax_resnet.layers.selection import Implementation
 from jax_resnet.layers.spec import ConvSpec, Kind, result_shape
 
@@ -41,7 +41,7 @@ def _evaluate(
     a: jax.Array, b: jax.Array, *, kind: Kind, spec: ConvSpec, implementation: Implementation
 ) -> jax.Array:
     if jax.config.jax_disable_jit:  # type: ignore[attr-defined]
-        return plain_conv(a, b, kind=kind, spec=spec, split_groups=False)
+        return plain_conv(a, b, kind=kind, spec=spec, rewrite=False)
     return _jitted(kind, spec, implementation)(a, b)
 
 
@@ -96,7 +96,7 @@ def _batch(
 
 
 def _lower(ctx: Any, a: Any, b: Any, *, kind: Kind, spec: ConvSpec, implementation: Implementation) -> Any:
-    plain = functools.partial(plain_conv, kind=kind, spec=spec, split_groups=False)
+    plain = functools.partial(plain_conv, kind=kind, spec=spec, rewrite=False)
     return mlir.lower_fun(plain, multiple_results=False)(ctx, a, b)
 
 
@@ -106,7 +106,7 @@ def _lower_cpu(
     if implementation != "jax" and can_use(ctx, kind, spec, insist=implementation == "onednn"):
         conv = functools.partial(native_conv, kind=kind, spec=spec)
     else:
-        conv = functools.partial(plain_conv, kind=kind, spec=spec, split_groups=True)
+        conv = functools.partial(plain_conv, kind=kind, spec=spec, rewrite=True)
     return mlir.lower_fun(conv, multiple_results=False)(ctx, a, b)
 
 

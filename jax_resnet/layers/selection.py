@@ -36,9 +36,9 @@ def conv_implementation(name: Implementation) -> Iterator[None]:
     """Within this context convolutions use the implementation ``name``.
 
     ``"auto"`` takes the fastest that works, ``"xla"`` always the operation of XLA itself, ``"jax"``
-    plain JAX (on CPU, grouped convolutions as a few dense ones), ``"onednn"`` the native extension
-    where it can be used and otherwise plain JAX. All but ``"xla"`` concern CPU only: other platforms
-    always get the operation of XLA.
+    plain JAX (on CPU, grouped convolutions as a few dense ones and those with kernels of one pixel as
+    matrix products), ``"onednn"`` the native extension where it can be used and otherwise plain JAX.
+    All but ``"xla"`` concern CPU only: other platforms always get the operation of XLA.
 
     What counts is the context in which a function is *traced*. Entering another context makes
     ``jax.jit`` trace anew, so jitted functions never keep a stale choice; the context belongs to

@@ -157,10 +157,22 @@ def test_float64_stays_float64(implementation):
             jnp.ones((0, 4, 4, 2)), jnp.ones((3, 3, 2, 2)), (1, 1), "SAME", dimension_numbers=DIMENSIONS
         ),
         lambda conv: conv(
+            jnp.ones((0, 4, 4, 2)), jnp.ones((1, 1, 2, 2)), (2, 2), "VALID", dimension_numbers=DIMENSIONS
+        ),
+        lambda conv: conv(
             jnp.ones((1, 2, 2, 2)), jnp.ones((3, 3, 2, 2)), (1, 1), "VALID", dimension_numbers=DIMENSIONS
         ),
     ],
-    ids=["1d", "nchw", "transposed", "batch groups", "integers", "no images", "no output"],
+    ids=[
+        "1d",
+        "nchw",
+        "transposed",
+        "batch groups",
+        "integers",
+        "no images",
+        "no images, pointwise",
+        "no output",
+    ],
 )
 def test_everything_else_is_as_in_lax(call):
     ours, reference = call(layers.conv_general_dilated), call(lax.conv_general_dilated)
