@@ -1,4 +1,4 @@
-"""Prints a network's layers: ``python -m jax_resnet.models resnet50 --stem imagenet --image-size 224``."""
+"""Prints a network's layers: ``python -m jax_resnet.models resnet50 --stem imagenet``."""
 
 import sys
 from typing import Annotated
@@ -32,6 +32,8 @@ def show(
             return 0
         model = create_model(name, num_classes=num_classes, stem=stem, variant=variant)
         height, width, channels = find(name).image_shape
+        if image_size is None and getattr(model, "stem", "").startswith("imagenet"):
+            image_size = 224
         if image_size is not None:
             height = width = image_size
         if min(height, width) < 1:
