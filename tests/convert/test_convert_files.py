@@ -65,8 +65,10 @@ def test_pytorch_files(state_dict: dict[str, np.ndarray], tmp_path: Path) -> Non
         for key, value in read_state_dict(path).items():
             np.testing.assert_array_equal(value, state_dict[key])
     tensors = {f"module.{key}": torch.from_numpy(value) for key, value in state_dict.items()}
-    torch.save({"state_dict": tensors, "best_prec1": 91.7, "epoch": 3}, path)
-    from_torch(read_state_dict(path), create_model("resnet14", num_classes=7))
+    checkpoint = {"state_dict": tensors, "best_prec1": 91.7, "epoch": 3}
+    for zipped in (False, True):  # files from before PyTorch 1.6 are not
+        torch.save(checkpoint, path, _use_new_zipfile_serialization=zipped)
+        from_torch(read_state_dict(path), create_model("resnet14", num_classes=7))
     # Anything but weights would have to be unpickled, which can run any code.
     torch.save({"model": torch.nn.Linear(2, 2)}, path)
     with pytest.raises(ValueError, match="is not a PyTorch file of weights alone"):

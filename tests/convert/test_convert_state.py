@@ -12,7 +12,16 @@ from jax_resnet.convert import STYLES, count_classes, find_style, from_torch, to
 from jax_resnet.convert.template import template
 from jax_resnet.models import create_model, list_models
 
-LARGE = {"preact_resnet1001", "resnet1202"}
+# A thousand layers to trace, or a quarter of a gigabyte to move.
+LARGE = {
+    "preact_resnet1001",
+    "resnet1202",
+    "resnext29_16x64d",
+    "resnext101_32x8d",
+    "resnext101_64x4d",
+    "wide_resnet50_2",
+    "wide_resnet101_2",
+}
 NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in list_models()]
 
 

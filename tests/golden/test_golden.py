@@ -8,11 +8,13 @@ import pytest
 from references import CALLS, load, relative
 from trajectory import Trajectory, follow
 
-# Networks that take long to compile; seed_000 is kuangliu's once more.
+# Networks that take long to compile, or resemble another; seed_000 is kuangliu's once more.
 SLOW = {
     "akamaster_resnet56",
     "kuangliu_resnext29_2x64d",
+    "kuangliu_vgg16",
     "seed_000_resnet18",
+    "seed_001_resnet14",
     "seed_002_padded_n5",
     "seed_004_resnext50",
     "torchvision_resnet50",
@@ -20,10 +22,35 @@ SLOW = {
 }
 FLOAT64_ALWAYS = {"akamaster_resnet20", "seed_003_preact_mnist"}
 
-# Fifty layers, normalised at the end by 16 numbers a channel, multiply float32's rounding by 300. A few
-# activations change sign, and each moves the gradient: PyTorch's float32 losses of these networks differ from
-# its float64 ones, as these here do, by 0.1 to 10 per cent at the second step and by up to 24 at the third.
-CHAOTIC = {"seed_004_resnext50", "torchvision_resnet50", "torchvision_resnext50_32x4d"}
+# The tolerances of float32.
+LIMITS = {
+    "eval_logits": 1e-4,
+    "train_logits": 1e-4,
+    "stats": 1e-4,
+    "grad_norms": 1e-2,
+    "loss 0": 1e-4,
+    "loss 1": 2e-2,
+    "loss 2": 1e-1,
+}
+
+# Where PyTorch's own float32 misses them too, or not, by its number of threads and the layout of its images;
+# its range in four such runs stands beside. Normalised at the end by 16 numbers a channel, fifty
+# layers multiply rounding until some activations change sign, and each of these moves the gradient.
+EXCEPTIONS = {
+    "seed_002_padded_n5": {"grad_norms": 2e-2},  # 3e-3 to 1e-2
+    "seed_004_resnext50": {
+        "train_logits": 1e-3,  # 2e-4 to 5e-4
+        "grad_norms": 5e-2,  # 9e-3 to 2e-2
+        "loss 1": 5e-2,  # 1e-3 to 2e-2
+        "loss 2": 2e-1,  # 5e-3 to 1e-1
+    },
+    "torchvision_resnet50": {
+        "grad_norms": 5e-2,  # 2e-3 to 5e-3, seldom 2e-2
+        "loss 1": 2e-1,  # 2e-2 to 4e-2, seldom 1e-1
+        "loss 2": 5e-1,  # 4e-2 to 4e-1
+    },
+    "torchvision_resnext50_32x4d": {"loss 1": 1e-1, "loss 2": 3e-1},  # 3e-2 to 5e-2; 4e-2 to 2e-1
+}
 
 
 def names(slow: Any) -> list[Any]:
@@ -41,7 +68,7 @@ def deviations(run: Trajectory, reference: Any) -> dict[str, Any]:
         "train_logits": relative(run.train_logits, arrays["train_logits_step0"]),
         "stats": max((relative(run.stats[key], value) for key, value in stats.items()), default=0.0),
         "grad_norms": max(abs(run.grad_norms[key] / norm - 1) for key, norm in norms.items()),
-        "losses": [abs(a / b - 1) for a, b in zip(run.losses, meta["losses"], strict=True)],
+        **{f"loss {i}": abs(run.losses[i] / loss - 1) for i, loss in enumerate(meta["losses"])},
         "final_logits": relative(run.final_logits, arrays["eval_logits_final"]),
     }
 
@@ -52,14 +79,8 @@ def test_float32(name: str) -> None:
     run = follow(reference, jnp.float32)
     assert run.parameters == reference.meta["parameters"]
     found = deviations(run, reference)
-    print(name, found)
-    chaotic = name in CHAOTIC
-    assert found["eval_logits"] < 1e-4
-    assert found["train_logits"] < (1e-3 if chaotic else 1e-4)
-    assert found["stats"] < (1e-3 if chaotic else 1e-4)
-    assert found["grad_norms"] < (1e-1 if chaotic else 1e-2)
-    for loss, limit in zip(found["losses"], (1e-4, 0.3, 0.6) if chaotic else (1e-4, 2e-2, 1e-1), strict=True):
-        assert loss < limit
+    limits = {**LIMITS, **EXCEPTIONS.get(name, {})}
+    assert {key: found[key] for key, limit in limits.items() if found[key] > limit} == {}
 
 
 @pytest.mark.parametrize("name", names(lambda name: name not in FLOAT64_ALWAYS))
@@ -67,11 +88,10 @@ def test_float64(name: str) -> None:
     reference = load(name)
     with jax.enable_x64(True):
         found = deviations(follow(reference, jnp.float64), reference)
-    print(name, found)
-    # The rounding of float64, 2e-16, grows through the layers and over the steps.
+    # The rounding of float64, 2e-16, grows through the layers and over the steps as float32's does.
     assert found["eval_logits"] < 1e-12
     assert found["train_logits"] < 1e-10
     assert found["stats"] < 1e-10
     assert found["grad_norms"] < 1e-8
-    assert max(found["losses"]) < 1e-7
+    assert max(found[f"loss {i}"] for i in range(3)) < 1e-7
     assert found["final_logits"] < 1e-6

@@ -14,7 +14,7 @@ from quick import jit
 from jax_resnet.layers import BatchNorm
 from jax_resnet.models import BottleneckBlock
 
-CARDINALITY, WIDTH, FILTERS = 4, 2, 16  # groups, channels of a group, so that 64 filters would be 4 x 8d
+CARDINALITY, WIDTH, FILTERS = 3, 2, 16  # groups, channels of a group: with 64 filters it would be 3 x 8d
 
 
 def conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
