@@ -5,6 +5,7 @@ import pytest
 from experiments.cifar10 import main
 
 
+@pytest.mark.slow
 @pytest.mark.cifar10
 def test_a_few_steps_on_the_real_cifar10(cifar10, tmp_path):
     main(["--recipe", "quick", "--arch", "resnet8", "--max-steps", "40", "--workdir", str(tmp_path)])

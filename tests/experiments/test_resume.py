@@ -63,7 +63,7 @@ def test_a_resumed_run_cannot_change_its_settings(finished, small):
         main(["--resume", "--workdir", str(finished), "--arch", "resnet14"])
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_stops_after_the_step_and_the_run_goes_on_from_there(
     finished, small, start, tmp_path, number
 ):

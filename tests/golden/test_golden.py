@@ -20,7 +20,7 @@ SLOW = {
     "torchvision_resnet50",
     "torchvision_resnext50_32x4d",
 }
-FLOAT64_ALWAYS = {"akamaster_resnet20", "seed_003_preact_mnist"}
+FLOAT64_ALWAYS = {"seed_003_preact_mnist"}
 
 # The tolerances of float32.
 LIMITS = {
