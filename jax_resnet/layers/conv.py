@@ -33,17 +33,20 @@ def conv_general_dilated(
     """Convolves like ``jax.lax.conv_general_dilated``, faster on CPU.
 
     Made to be handed to ``flax.linen.Conv(conv_general_dilated=...)``. Two-dimensional convolutions
-    of channels-last images (``NHWC``, ``HWIO``, ``NHWC``) without ``lhs_dilation`` become a primitive
-    of our own whose implementation is chosen for the platform that it is compiled for: on GPU and TPU
-    the operation of XLA, on CPU what ``conv_implementation`` describes. Everything else goes to
+    of channels-last images (``NHWC``, ``HWIO``, ``NHWC``) of floating-point numbers, without
+    ``lhs_dilation`` and with padding that is not negative, become a primitive of our own whose
+    implementation is chosen for the platform that it is compiled for: on GPU and TPU the operation of
+    XLA, on CPU what ``conv_implementation`` describes. Everything else goes to
     ``jax.lax.conv_general_dilated`` as it is. Derivatives of any order, ``vmap``, ``jit``, remat and
-    ``jax.export`` work alike; an exported program holds the operations of XLA alone.
+    ``jax.export`` work alike; an exported program holds the operations of XLA alone. Spread over
+    devices by ``jit`` a convolution is plain JAX; inside ``shard_map`` and ``pmap`` each device has its
+    own.
 
     Args:
         lhs: Images, ``(n, height, width, groups * i)``.
         rhs: Weights, ``(kernel height, kernel width, i, o)``, of the same dtype.
         window_strides: Of the two spatial axes.
-        padding: ``"SAME"``, ``"VALID"``, ``"SAME_LOWER"`` or pairs (before, after).
+        padding: ``"SAME"``, ``"VALID"``, ``"SAME_LOWER"`` or pairs (before, after) for both spatial axes.
         lhs_dilation: As in lax.
         rhs_dilation: Of the two spatial axes of the kernel.
         dimension_numbers: As in lax.
@@ -67,6 +70,7 @@ def conv_general_dilated(
         and all(step == 1 for step in lhs_dilation or ())
         and _are_images(lhs, rhs, dimension_numbers, feature_group_count)
         and not is_explicitly_sharded(lhs, rhs)
+        and (isinstance(padding, str) or all(min(pair) >= 0 for pair in padding))
     )
     if not ours:
         return lax.conv_general_dilated(

@@ -14,7 +14,7 @@ class ConvSpec(NamedTuple):
 
     Attributes:
         strides: Step of the window, in pixels.
-        padding: Zeros before and after each spatial axis; negative crops.
+        padding: Zeros before and after each spatial axis, none negative.
         dilation: Distance of neighbouring taps of the kernel, in pixels.
         groups: Number of groups into which the channels fall.
         input_size: Height and width of ``x``.

@@ -45,8 +45,6 @@ def problem_of(a: Any, b: Any, kind: Kind, spec: ConvSpec) -> np.ndarray | None:
     sizes = (*x, *w, *y)
     if not all(isinstance(size, int) and size > 0 for size in sizes) or a.dtype.name not in DTYPES:
         return None
-    if min(min(pair) for pair in spec.padding) < 0:
-        return None
     return pack_problem(kind, a.dtype.name, spec.groups, (x, w, y), spec.strides, spec.dilation, spec.padding)
 
 

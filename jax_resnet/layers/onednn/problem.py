@@ -1,5 +1,6 @@
-"""The array of integers by which the extension knows a convolution."""
+"""A convolution as the extension knows it, an array of integers, and what it means, in NumPy."""
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -33,3 +34,43 @@ def pack_problem(
     for part in (*shapes, strides, dilation, before, after):
         numbers += part
     return np.array(numbers, np.int64)
+
+
+def convolve(
+    kind: str,
+    x: np.ndarray,
+    w: np.ndarray,
+    y: np.ndarray,
+    groups: int,
+    strides: tuple[int, int],
+    dilation: tuple[int, int],
+    padding: tuple[tuple[int, int], tuple[int, int]],
+) -> np.ndarray:
+    """Computes one operation group by group and tap by tap: slow, and plain enough to be believed.
+
+    Of ``x``, ``w`` and ``y`` the one that is computed gives its shape only. ``y`` is the gradient
+    where ``x`` or ``w`` is computed.
+    """
+    height, width, inputs, outputs = w.shape
+    padded = np.pad(np.zeros_like(x) if kind == "input_gradient" else x, ((0, 0), *padding, (0, 0)))
+    result = {"forward": np.zeros_like(y), "input_gradient": padded, "weight_gradient": np.zeros_like(w)}[
+        kind
+    ]
+    for group, i, j in itertools.product(range(groups), range(height), range(width)):
+        rows, columns = (
+            slice(tap * d, tap * d + (size - 1) * stride + 1, stride)
+            for tap, d, stride, size in zip((i, j), dilation, strides, y.shape[1:3], strict=True)
+        )
+        ins = slice(group * inputs, (group + 1) * inputs)
+        outs = slice(group * (outputs // groups), (group + 1) * (outputs // groups))
+        window = padded[:, rows, columns, ins]
+        if kind == "forward":
+            result[..., outs] += window @ w[i, j, :, outs]
+        elif kind == "input_gradient":
+            window += y[..., outs] @ w[i, j, :, outs].T
+        else:
+            result[i, j, :, outs] = np.tensordot(window, y[..., outs], ((0, 1, 2), (0, 1, 2)))
+    if kind == "input_gradient":
+        (top, bottom), (left, right) = padding
+        result = result[:, top : result.shape[1] - bottom, left : result.shape[2] - right]
+    return result
