@@ -1,10 +1,18 @@
-"""Batches of a split: shuffled and endless for training, whole and in order for evaluation."""
+"""Batches of a split: shuffled and endless for training, whole and in order for evaluation.
+
+Several processes that train together share each batch. ``shard=(index, count)`` gives process ``index`` of
+``count`` its rows of the global batch, ``[index * local, (index + 1) * local)``: all agree on the order, and
+what each yields, put together, is what one process alone would have seen.
+"""
 
 from collections.abc import Iterator
 
 import numpy as np
 
 from jax_resnet.data.dataset import Split
+
+Shard = tuple[int, int]
+WHOLE: Shard = (0, 1)
 
 
 def epoch_order(size: int, seed: int, epoch: int) -> np.ndarray:
@@ -23,21 +31,46 @@ def steps_per_epoch(size: int, batch_size: int) -> int:
     return size // batch_size
 
 
+def rows_of(batch_size: int, shard: Shard) -> slice:
+    """The rows of a global batch that a process holds.
+
+    Raises:
+        ValueError: The batch cannot be shared out equally.
+    """
+    index, count = shard
+    local, rest = divmod(batch_size, count)
+    if rest:
+        raise ValueError(f"a batch of {batch_size} cannot be shared equally by {count} processes")
+    return slice(index * local, (index + 1) * local)
+
+
 def train_batches(
-    split: Split, batch_size: int, *, seed: int, start: int = 0
+    split: Split, batch_size: int, *, seed: int, start: int = 0, shard: Shard = WHOLE
 ) -> Iterator[dict[str, np.ndarray]]:
     """Endless shuffled batches ``{"image", "label", "index"}``, from step ``start`` on.
 
-    A batch is a function of seed and step: what would have come next comes, wherever a run was stopped.
+    A batch is a function of seed and step: what would have come next comes, wherever a run was stopped and
+    however many processes it is resumed with.
+
+    Args:
+        split: The examples.
+        batch_size: Of the global batch.
+        seed: Of the order.
+        start: Step of the first batch.
+        shard: Which rows of every batch to yield; all of them by default.
+
+    Raises:
+        ValueError: Not even one batch is full, or it cannot be shared equally.
     """
     n = len(split.labels)
     per_epoch = steps_per_epoch(n, batch_size)
+    rows = rows_of(batch_size, shard)
     step, order = start, None
     while True:
         epoch, position = divmod(step, per_epoch)
         if order is None or position == 0:
             order = epoch_order(n, seed, epoch)
-        index = order[position * batch_size : (position + 1) * batch_size]
+        index = order[position * batch_size : (position + 1) * batch_size][rows]
         yield {
             "image": split.images[index],
             "label": split.labels[index],
@@ -46,14 +79,24 @@ def train_batches(
         step += 1
 
 
-def eval_batches(split: Split, batch_size: int) -> Iterator[dict[str, np.ndarray]]:
+def eval_batches(split: Split, batch_size: int, *, shard: Shard = WHOLE) -> Iterator[dict[str, np.ndarray]]:
     """Every example once, in order: ``{"image", "label", "index", "mask"}``, all batches of one size.
 
-    The last is padded with copies of the first example, which ``mask`` marks false.
+    The last is padded with copies of the first example, which ``mask`` marks false: every process gets as
+    many batches of as many rows, some perhaps of padding alone.
+
+    Args:
+        split: The examples.
+        batch_size: Of the global batch.
+        shard: Which rows of every batch to yield; all of them by default.
+
+    Raises:
+        ValueError: A batch cannot be shared equally.
     """
     n = len(split.labels)
+    rows = rows_of(batch_size, shard)
     for start in range(0, n, batch_size):
-        index = np.arange(start, start + batch_size)
+        index = np.arange(start, start + batch_size)[rows]
         mask = index < n
         index = np.where(mask, index, 0)
         yield {

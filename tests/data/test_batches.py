@@ -61,6 +61,32 @@ def test_evaluation_shows_every_example_exactly_once(batch_size):
     np.testing.assert_array_equal(seen, np.arange(n))
 
 
+@pytest.mark.parametrize("count", [2, 4])
+def test_processes_share_each_batch(count):
+    split = numbered(50)
+    together = [train_batches(split, 8, seed=5, start=3, shard=(i, count)) for i in range(count)]
+    alone = train_batches(split, 8, seed=5, start=3)
+    for whole, *parts in islice(zip(alone, *together, strict=True), 10):
+        assert all(part["image"].shape[0] == 8 // count for part in parts)
+        for name, value in whole.items():
+            np.testing.assert_array_equal(np.concatenate([part[name] for part in parts]), value)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 12])
+def test_processes_share_an_evaluation_however_the_set_divides(count):
+    together = [list(eval_batches(numbered(29), 12, shard=(i, count))) for i in range(count)]
+    assert {len(batches) for batches in together} == {3}
+    seen = [number(part["image"])[part["mask"]] for parts in zip(*together, strict=True) for part in parts]
+    np.testing.assert_array_equal(np.concatenate(seen), np.arange(29))
+
+
+def test_a_batch_that_cannot_be_shared_is_refused():
+    with pytest.raises(ValueError, match="a batch of 8 cannot be shared equally by 3 processes"):
+        next(train_batches(numbered(50), 8, seed=0, shard=(0, 3)))
+    with pytest.raises(ValueError, match="a batch of 10 cannot be shared"):
+        next(eval_batches(numbered(50), 10, shard=(0, 4)))
+
+
 @pytest.mark.parametrize("size", [10, 37, 50])
 def test_a_held_out_set_is_balanced_disjoint_and_seeded(size):
     split = numbered(200)
