@@ -9,13 +9,15 @@ sums over examples beside their ``count``, so that they add up over batches of a
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
 from flax import struct
+
+from jax_resnet.layers import batch_statistics_over
 
 Batch = Mapping[str, Any]
 Metrics = dict[str, jax.Array]
@@ -82,65 +84,112 @@ def make_train_step(
     augment: Callable[[jax.Array, jax.Array], jax.Array],
     *,
     label_smoothing: float = 0.0,
+    accumulate: int = 1,
+    axis_name: str | None = None,
+    batch_norm: Literal["global", "per-device"] = "global",
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """Makes ``train_step(state, batch) -> (state, metrics)``.
+
+    Under ``jit``, over one device or a mesh of many, the step sees the whole batch. In the body of a
+    ``shard_map`` (``check_vma=False``) or ``pmap`` it sees a device's part, and ``axis_name`` makes it the
+    same step: gradients and metrics are those of the whole batch, dropout draws anew on each device.
 
     Args:
         model: Called with ``train=True``.
         tx: The optimiser.
         augment: From keys ``(N,)`` and the batch's images to what the network sees.
         label_smoothing: Of the loss.
+        accumulate: Parts of the batch that pass one after the other, their gradients averaged: the memory
+            of a part, and the update of the whole batch but for BatchNorm, which normalises each part by
+            its own statistics and moves the running ones once a part.
+        axis_name: The mapped axis over which the batch is shared.
+        batch_norm: With ``axis_name``, whether statistics are the whole batch's or each device's own; of
+            those the running statistics are averaged, which is exact, as they are linear in the batches'.
 
     Returns:
         The step. Its metrics: ``loss`` and ``correct`` (sums), ``count``, and ``grad_norm``, the L2 norm
         of the mean loss's gradient; all are from before the update.
     """
 
+    def gradients(
+        params: Any, batch_stats: Any, part: Batch, augment_key: jax.Array, dropout_key: jax.Array
+    ) -> tuple[Any, Any, Metrics]:
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(augment_key, part["index"])
+        images = augment(keys, part["image"])
+
+        def loss_fn(params: Any) -> tuple[jax.Array, tuple[jax.Array, Any]]:
+            with batch_statistics_over(axis_name if batch_norm == "global" else None):
+                logits, updated = model.apply(
+                    {"params": params, "batch_stats": batch_stats},
+                    images,
+                    train=True,
+                    mutable=["batch_stats"],
+                    rngs={"dropout": dropout_key},
+                )
+            losses = cross_entropy(logits, part["label"], label_smoothing)
+            return losses.mean(), (logits, updated.get("batch_stats", {}))
+
+        (loss, (logits, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(params)
+        count = jnp.asarray(part["label"].shape[0], jnp.int32)
+        correct = jnp.sum(jnp.argmax(logits, -1) == part["label"])
+        return grads, batch_stats, {"loss": loss * count, "correct": correct, "count": count}
+
+    def accumulated(
+        params: Any, batch_stats: Any, batch: Batch, augment_key: jax.Array, dropout_key: jax.Array
+    ) -> tuple[Any, Any, Metrics]:
+        # Every accumulate-th row, so that a batch spread over devices need not move between them.
+        parts = jax.tree.map(lambda x: x.reshape(-1, accumulate, *x.shape[1:]).swapaxes(0, 1), dict(batch))
+
+        def add(carry: Any, numbered: Any) -> tuple[Any, None]:
+            batch_stats, sums = carry
+            part, number = numbered
+            key = jax.random.fold_in(dropout_key, number)
+            grads, batch_stats, metrics = gradients(params, batch_stats, part, augment_key, key)
+            return (batch_stats, jax.tree.map(jnp.add, sums, (grads, metrics))), None
+
+        first = jax.tree.map(lambda x: x[0], parts)
+        grads, _, metrics = jax.eval_shape(gradients, params, batch_stats, first, augment_key, dropout_key)
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (grads, metrics))
+        # XLA is slow in loops on CPU, where the parts are written out one after the other instead.
+        unroll = accumulate if jax.default_backend() == "cpu" else 1
+        (batch_stats, (grads, metrics)), _ = jax.lax.scan(
+            add, (batch_stats, zeros), (parts, jnp.arange(accumulate)), unroll=unroll
+        )
+        return jax.tree.map(lambda g: g / accumulate, grads), batch_stats, metrics
+
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         step_key = jax.random.fold_in(state.key, state.step)
         augment_key, dropout_key = jax.random.split(step_key)
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(augment_key, batch["index"])
-        images = augment(keys, batch["image"])
-
-        def loss_fn(params: Any) -> tuple[jax.Array, tuple[jax.Array, Any]]:
-            logits, updated = model.apply(
-                {"params": params, "batch_stats": state.batch_stats},
-                images,
-                train=True,
-                mutable=["batch_stats"],
-                rngs={"dropout": dropout_key},
-            )
-            losses = cross_entropy(logits, batch["label"], label_smoothing)
-            return losses.mean(), (logits, updated.get("batch_stats", {}))
-
-        (loss, (logits, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+        if axis_name is not None:
+            dropout_key = jax.random.fold_in(dropout_key, jax.lax.axis_index(axis_name))
+        grads, batch_stats, metrics = (gradients if accumulate == 1 else accumulated)(
+            state.params, state.batch_stats, batch, augment_key, dropout_key
+        )
+        if axis_name is not None:
+            metrics = jax.lax.psum(metrics, axis_name)
+            grads, batch_stats = jax.lax.pmean((grads, batch_stats), axis_name)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
-        count = jnp.asarray(batch["label"].shape[0], jnp.int32)
-        metrics = {
-            "loss": loss * count,
-            "correct": jnp.sum(jnp.argmax(logits, -1) == batch["label"]),
-            "count": count,
-            "grad_norm": optax.tree.norm(grads),
-        }
         state = state.replace(
             step=state.step + 1,
             params=optax.apply_updates(state.params, updates),
             batch_stats=batch_stats,
             opt_state=opt_state,
         )
-        return state, metrics
+        return state, {**metrics, "grad_norm": optax.tree.norm(grads)}
 
     return train_step
 
 
 def make_eval_step(
-    model: Network, preprocess: Callable[[jax.Array], jax.Array]
+    model: Network, preprocess: Callable[[jax.Array], jax.Array], *, axis_name: str | None = None
 ) -> Callable[[Variables, Batch], tuple[jax.Array, Metrics]]:
     """Makes ``eval_step(variables, batch) -> (logits, metrics)``, with metrics over unmasked examples.
 
     Args:
         model: Called with ``train=False``.
         preprocess: From the batch's images to what the network sees.
+        axis_name: The mapped axis over which the batch is shared, where the step is the body of a
+            ``shard_map`` or ``pmap``: logits and metrics are then those of the whole batch.
     """
 
     def eval_step(variables: Variables, batch: Batch) -> tuple[jax.Array, Metrics]:
@@ -152,6 +201,9 @@ def make_eval_step(
             "correct": jnp.sum(mask & (jnp.argmax(logits, -1) == batch["label"])),
             "count": jnp.sum(mask),
         }
+        if axis_name is not None:
+            logits = jax.lax.all_gather(logits, axis_name, tiled=True)
+            metrics = jax.lax.psum(metrics, axis_name)
         return logits, metrics
 
     return eval_step

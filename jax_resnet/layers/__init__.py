@@ -4,11 +4,13 @@ from jax_resnet.layers.conv import conv_general_dilated
 from jax_resnet.layers.info import LayersInfo, info
 from jax_resnet.layers.norm import BatchNorm
 from jax_resnet.layers.selection import Implementation, conv_implementation
+from jax_resnet.layers.statistics import batch_statistics_over
 
 __all__ = [
     "BatchNorm",
     "Implementation",
     "LayersInfo",
+    "batch_statistics_over",
     "conv_general_dilated",
     "conv_implementation",
     "info",

@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jax_resnet.layers.normalise import affine, normalise
+from jax_resnet.layers.normalise import affine, count, normalise
+from jax_resnet.layers.statistics import batch_axis_name
 
 
 class BatchNorm(nn.Module):
@@ -15,7 +16,8 @@ class BatchNorm(nn.Module):
     variance are the batch's, and where ``batch_stats`` is mutable the running statistics move:
     ``running = momentum * running + (1 - momentum) * batch``, the variance unbiased as in PyTorch
     (a factor n / (n - 1) that flax's own BatchNorm leaves out). Under ``jit`` over a mesh the
-    statistics are those of the global batch.
+    statistics are those of the global batch; in ``shard_map`` and ``pmap`` they are the device's own, or
+    the global batch's within ``batch_statistics_over``.
 
     Attributes:
         momentum: Share of the old running statistics that stays; PyTorch's momentum is one minus this.
@@ -46,9 +48,10 @@ class BatchNorm(nn.Module):
         x_, scale, bias = x.astype(compute), scale.astype(compute), bias.astype(compute)
         residual = None if residual is None else residual.astype(compute)
         if train and not self.frozen:
-            y, mean, var = normalise(x_, scale, bias, residual, self.epsilon, relu)
+            axis_name = batch_axis_name()
+            y, mean, var = normalise(x_, scale, bias, residual, self.epsilon, relu, axis_name)
             if self.is_mutable_collection("batch_stats") and not self.is_initializing():
-                n = x.size // channels
+                n = count(x, axis_name)
                 unbiased = var * (n / max(n - 1, 1))
                 for running, batch in ((running_mean, mean), (running_var, unbiased)):
                     moved = self.momentum * running.value + (1 - self.momentum) * batch

@@ -9,27 +9,37 @@ from jax import lax
 from jax_resnet.layers.reductions import pair_broadcast, pair_sum
 
 
-def batch_moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+def batch_moments(x: jax.Array, axis_name: str | None = None) -> tuple[jax.Array, jax.Array]:
     """Returns mean and biased variance, each ``(channels,)``, of ``(..., channels)`` in one pass.
+
+    With ``axis_name`` they are those of the arrays of all devices along it, which are put together as Chan
+    et al. (1979) do: the variances within, and that of the means.
 
     The squares are summed about the mean of the first row of all images. However far that is from
     the mean of all, it is at most ``sqrt(height)`` standard deviations away, so that no more than
     log2(height) bits cancel, whatever the mean: E[x^2] - E[x]^2 loses all of them at large means.
     """
-    n = _count(x)
+    n = count(x)
     row = x[:, 0] if x.ndim > 2 else x
     shift = lax.stop_gradient(jnp.mean(row, axis=tuple(range(row.ndim - 1))))
     centred = x - shift
     total, squares = pair_sum(centred, jnp.square(centred))
     offset = total / n
-    return shift + offset, jnp.maximum(squares / n - jnp.square(offset), 0)
+    mean, var = shift + offset, jnp.maximum(squares / n - jnp.square(offset), 0)
+    if axis_name is None:
+        return mean, var
+    means, variances = lax.all_gather(jnp.stack([mean, var]), axis_name, axis=1)
+    mean = jnp.mean(means, axis=0)
+    return mean, jnp.mean(variances, axis=0) + jnp.mean(jnp.square(means - mean), axis=0)
 
 
-def _count(x: jax.Array) -> int:
-    return x.size // x.shape[-1]
+def count(x: jax.Array, axis_name: str | None = None) -> int:
+    """Returns the number of values a channel, of all devices along ``axis_name``."""
+    devices = 1 if axis_name is None else lax.axis_size(axis_name)
+    return devices * (x.size // x.shape[-1])
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(4, 5))
+@functools.partial(jax.custom_jvp, nondiff_argnums=(4, 5, 6))
 def normalise(
     x: jax.Array,
     scale: jax.Array,
@@ -37,6 +47,7 @@ def normalise(
     residual: jax.Array | None,
     epsilon: float,
     relu: bool,
+    axis_name: str | None = None,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Normalises a batch by its own statistics (Ioffe and Szegedy 2015, algorithm 1).
 
@@ -50,11 +61,13 @@ def normalise(
         residual: Like ``x``; added before the ReLU.
         epsilon: Added to the variance.
         relu: Whether a ReLU follows.
+        axis_name: The batch is that of all devices along this axis of a ``shard_map`` (with
+            ``check_vma=False``) or ``pmap``.
 
     Returns:
         The result, like ``x``, and mean and biased variance of the batch, ``(channels,)``.
     """
-    mean, var = batch_moments(x)
+    mean, var = batch_moments(x, axis_name)
     return affine(x, mean, var, scale, bias, residual, epsilon, relu), mean, var
 
 
@@ -76,15 +89,19 @@ def affine(
 
 
 @normalise.defjvp
-def _normalise_jvp(epsilon: float, relu: bool, primals: tuple, tangents: tuple) -> tuple:
+def _normalise_jvp(
+    epsilon: float, relu: bool, axis_name: str | None, primals: tuple, tangents: tuple
+) -> tuple:
     x, scale, bias, residual = primals
     dx, dscale, dbias, dresidual = tangents
-    y, mean, var = normalise(x, scale, bias, residual, epsilon, relu)
-    n = _count(x)
+    y, mean, var = normalise(x, scale, bias, residual, epsilon, relu, axis_name)
+    n = count(x, axis_name)
     centred = x - mean
     inverse = lax.rsqrt(var + epsilon)
 
     total, product = pair_sum(dx, centred * dx)
+    if axis_name is not None:
+        total, product = lax.psum((total, product), axis_name)
     dmean, dvar = total / n, product * (2 / n)
     dslope = dscale * inverse - (0.5 * scale * inverse**3) * dvar
     doffset = dbias - (scale * inverse) * dmean
