@@ -19,6 +19,7 @@ from tensorboardX import SummaryWriter
 
 import jax_resnet
 from experiments.errors import ExperimentError
+from experiments.records import read_records
 from jax_resnet.checkpoint import CHECKPOINTS
 
 # All that --overwrite deletes: whatever else lies in the folder is somebody's.
@@ -85,13 +86,7 @@ class RunFolder:
 
     def records(self) -> list[dict[str, Any]]:
         """Everything logged so far; a last line cut short by a crash is left out."""
-        if not self._metrics.exists():
-            return []
-        records = []
-        for line in self._metrics.read_text().splitlines():
-            with contextlib.suppress(ValueError):
-                records.append(json.loads(line))
-        return records
+        return read_records(self._metrics)
 
     def rewind(self, step: int) -> None:
         """Drops what was logged after ``step``, and earlier tests: it comes again."""

@@ -1,0 +1,123 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from experiments.cifar10 import main as train
+from experiments.errors import ConfigError
+from experiments.report import write_report
+from experiments.report.__main__ import main
+
+
+@pytest.fixture(scope="module")
+def runs(finished, small, tmp_path_factory):
+    """A folder of runs: a network with two seeds, and another, cut short."""
+    folder = tmp_path_factory.mktemp("runs")
+    shutil.copytree(finished, folder / "resnet8-seed0")
+    train([*small, "--seed", "1", "--workdir", str(folder / "resnet8-seed1")])
+    flags = ["--arch", "plain8", "--max-steps", "9", "--log-every", "3"]
+    train([*small, *flags, "--workdir", str(folder / "plain8-seed0")])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def report(runs, tmp_path_factory):
+    out = tmp_path_factory.mktemp("out") / "report"
+    write_report([runs / "resnet8-seed0", runs / "resnet8-seed1", runs / "plain8-seed0"], out)
+    return out
+
+
+def summary(run):
+    return json.loads((run / "summary.json").read_text())
+
+
+def test_runs_that_differ_by_seed_are_one_row_of_mean_and_deviation(runs, report):
+    rows = json.loads((report / "report.json").read_text())["rows"]
+    assert [(row["network"], row["seeds"]) for row in rows] == [("resnet8", [0, 1]), ("plain8", [0])]
+    found = [summary(runs / name)["test_accuracy"] for name in ("resnet8-seed0", "resnet8-seed1")]
+    assert rows[0]["test_accuracy_last"]["values"] == found
+    assert rows[0]["test_accuracy_last"]["mean"] == pytest.approx(sum(found) / 2)
+    assert rows[0]["test_accuracy_last"]["std"] == pytest.approx(abs(found[0] - found[1]) / 2**0.5)
+    assert rows[0]["parameters"] == 75_290
+    assert rows[1]["test_accuracy_last"]["std"] is None
+
+
+def test_markdown_has_the_same_numbers(runs, report):
+    text = (report / "report.md").read_text()
+    table = [line for line in text.splitlines() if line.startswith("|")]
+    assert len({line.count("|") for line in table}) == 1
+    found = 100 * np.array([summary(runs / f"resnet8-seed{seed}")["test_accuracy"] for seed in (0, 1)])
+    row = next(line for line in table if "resnet8" in line)
+    assert f"| {found.mean():.2f} ± {found.std(ddof=1):.2f} |" in row
+    assert "| 75,290 |" in row
+    assert "](curves.png)" in text
+    assert "stopped by --max-steps at step 9" in text
+
+
+def test_curves_are_drawn_twice(report):
+    assert (report / "curves.png").read_bytes().startswith(b"\x89PNG")
+    svg = (report / "curves.svg").read_text()
+    for label in ("resnet8 (2 seeds)", "plain8", "validation", "cross-entropy (nats", "error (%)", "epoch"):
+        assert label in svg
+
+
+def test_a_folder_of_runs_stands_for_them_and_a_run_named_twice_counts_once(runs, tmp_path):
+    notes = write_report([runs, runs / "plain8-seed0"], tmp_path / "report")
+    rows = json.loads((tmp_path / "report" / "report.json").read_text())["rows"]
+    assert sum(len(row["folders"]) for row in rows) == 3
+    assert any("plain8-seed0 was named more than once" in note for note in notes)
+
+
+def test_an_unfinished_run_is_shown_with_what_there_is(runs, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(runs / "resnet8-seed0", run)
+    (run / "summary.json").unlink()
+    (run / "predictions.npz").unlink()
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"kind": "train", "step"')  # as a kill leaves it
+    notes = write_report([run], tmp_path / "report")
+    [row] = json.loads((tmp_path / "report" / "report.json").read_text())["rows"]
+    assert row["test_accuracy_last"] is None
+    assert row["epochs"]["mean"] == 2
+    assert row["val_accuracy"]["mean"] == summary(runs / "resnet8-seed0")["val_accuracy"]
+    assert any("not finished" in note for note in notes)
+
+
+def test_settings_tell_networks_of_the_same_name_apart(small, finished, tmp_path):
+    train([*small, "--learning-rate", "0.02", "--max-steps", "2", "--workdir", str(tmp_path / "slow")])
+    write_report([finished, tmp_path / "slow"], tmp_path / "report")
+    rows = json.loads((tmp_path / "report" / "report.json").read_text())["rows"]
+    assert len({row["network"] for row in rows}) == 2
+    assert all(row["network"].startswith("resnet8, learning rate 0.") for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("resnet8-sed0", r"resnet8-sed0 is not there; did you mean .*resnet8-seed0\?"),
+        ("empty", "empty holds no run: none of config.json"),
+    ],
+)
+def test_a_folder_without_a_run_is_named(runs, tmp_path, name, message):
+    folder = tmp_path / "copy"
+    shutil.copytree(runs, folder)
+    (folder / "empty").mkdir()
+    with pytest.raises(ConfigError, match=message):
+        main([str(folder / name), "--out", str(tmp_path / "report")])
+    assert not (tmp_path / "report").exists()
+
+
+def test_a_report_is_overwritten_only_when_asked_and_anything_else_never(runs, tmp_path):
+    run, out = str(runs / "plain8-seed0"), tmp_path / "report"
+    main([run, "--out", str(out)])
+    before = (out / "report.json").read_bytes()
+    with pytest.raises(ConfigError, match="holds a report already: --overwrite it"):
+        main([str(runs), "--out", str(out)])
+    assert (out / "report.json").read_bytes() == before
+    (out / "notes.txt").write_text("mine")
+    main([str(runs), "--out", str(out), "--overwrite"])
+    assert (out / "report.json").read_bytes() != before
+    assert (out / "notes.txt").read_text() == "mine"
+    with pytest.raises(ConfigError, match="which is no report's"):
+        main([run, "--out", str(runs / "plain8-seed0"), "--overwrite"])
