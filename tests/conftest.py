@@ -3,7 +3,9 @@
 import os
 import tempfile
 
+import numpy as np
 import pytest
+from PIL import Image
 
 # Many tests compile the same few steps, some in processes of their own: once a session is enough.
 _cache = tempfile.TemporaryDirectory(prefix="jax-cache-", ignore_cleanup_errors=True)
@@ -21,3 +23,26 @@ def cifar10():
         return data.load("cifar10", download=False)
     except data.DataError as error:
         pytest.skip(f"the real CIFAR-10 is not in {data.default_data_dir()}: {str(error).splitlines()[0]}")
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory):
+    """A folder of JPEGs and PNGs of many sizes: windows of scikit-learn's two photographs, a class each.
+
+    Not to be written to.
+    """
+    datasets = pytest.importorskip("sklearn.datasets", reason="the photographs are scikit-learn's")
+    root = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    endings = (".jpg", ".JPG", ".jpeg", ".png")
+    for photograph, name in zip(datasets.load_sample_images().images, ("china", "flower"), strict=True):
+        for part, count in (("train", 30), ("val", 9)):
+            (root / part / name).mkdir(parents=True)
+            for i in range(count):
+                width, height = rng.integers(40, 160, 2)
+                left, upper = rng.integers(640 - width), rng.integers(427 - height)
+                window = Image.fromarray(photograph[upper : upper + height, left : left + width])
+                if i == 1:
+                    window = window.convert("L")
+                window.save(root / part / name / f"{i:03d}{endings[i % 4]}")
+    return root

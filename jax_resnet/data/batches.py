@@ -5,11 +5,17 @@ Several processes that train together share each batch. ``shard=(index, count)``
 what each yields, put together, is what one process alone would have seen.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from jax_resnet.data.dataset import Split
+
+if TYPE_CHECKING:
+    from jax_resnet.data.stream import StreamedSplit
 
 Shard = tuple[int, int]
 WHOLE: Shard = (0, 1)
@@ -45,7 +51,7 @@ def rows_of(batch_size: int, shard: Shard) -> slice:
 
 
 def train_batches(
-    split: Split, batch_size: int, *, seed: int, start: int = 0, shard: Shard = WHOLE
+    split: Split | StreamedSplit, batch_size: int, *, seed: int, start: int = 0, shard: Shard = WHOLE
 ) -> Iterator[dict[str, np.ndarray]]:
     """Endless shuffled batches ``{"image", "label", "index"}``, from step ``start`` on.
 
@@ -62,7 +68,10 @@ def train_batches(
     Raises:
         ValueError: Not even one batch is full, or it cannot be shared equally.
     """
-    n = len(split.labels)
+    if not isinstance(split, Split):
+        yield from split.train_batches(batch_size, seed=seed, start=start, shard=shard)
+        return
+    n = len(split)
     per_epoch = steps_per_epoch(n, batch_size)
     rows = rows_of(batch_size, shard)
     step, order = start, None
@@ -79,7 +88,9 @@ def train_batches(
         step += 1
 
 
-def eval_batches(split: Split, batch_size: int, *, shard: Shard = WHOLE) -> Iterator[dict[str, np.ndarray]]:
+def eval_batches(
+    split: Split | StreamedSplit, batch_size: int, *, shard: Shard = WHOLE
+) -> Iterator[dict[str, np.ndarray]]:
     """Every example once, in order: ``{"image", "label", "index", "mask"}``, all batches of one size.
 
     The last is padded with copies of the first example, which ``mask`` marks false: every process gets as
@@ -93,7 +104,10 @@ def eval_batches(split: Split, batch_size: int, *, shard: Shard = WHOLE) -> Iter
     Raises:
         ValueError: A batch cannot be shared equally.
     """
-    n = len(split.labels)
+    if not isinstance(split, Split):
+        yield from split.eval_batches(batch_size, shard=shard)
+        return
+    n = len(split)
     rows = rows_of(batch_size, shard)
     for start in range(0, n, batch_size):
         index = np.arange(start, start + batch_size)[rows]

@@ -26,6 +26,17 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels)."""
+        height, width, channels = self.images.shape[1:]
+        return height, width, channels
+
+    def take(self, index: np.ndarray) -> "Split":
+        """The split of the examples of these numbers, or of those that a mask marks."""
+        coarse = self.coarse_labels
+        return Split(self.images[index], self.labels[index], None if coarse is None else coarse[index])
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:

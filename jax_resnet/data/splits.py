@@ -1,14 +1,20 @@
 """A validation set held out of the training data."""
 
+from typing import TypeVar
+
 import numpy as np
 
-from jax_resnet.data.dataset import Split
+from .dataset import Split
+from .stream import StreamedSplit
+
+AnySplit = TypeVar("AnySplit", Split, StreamedSplit)
 
 
-def hold_out(split: Split, size: int, seed: int) -> tuple[Split, Split]:
+def hold_out(split: AnySplit, size: int, seed: int) -> tuple[AnySplit, AnySplit]:
     """Parts a split at random into ``(rest, held_out)``, the latter with every class as often as the next.
 
-    Where ``size`` is no multiple of the number of classes, some classes give one example more.
+    Where ``size`` is no multiple of the number of classes, some classes give one example more. Where the
+    labels are not known without reading everything, any examples are held out.
 
     Args:
         split: The data.
@@ -18,22 +24,22 @@ def hold_out(split: Split, size: int, seed: int) -> tuple[Split, Split]:
     Raises:
         ValueError: A class has too few examples, or nothing would be left to train on.
     """
-    classes = int(split.labels.max()) + 1
     rng = np.random.default_rng([seed, 1])
+    labels = split.labels
+    if labels is None:
+        labels = np.zeros(len(split), np.int32)
+    classes = int(labels.max()) + 1
     sizes = np.full(classes, size // classes)
     sizes[rng.permutation(classes)[: size % classes]] += 1
     held_out = []
     for label, count in enumerate(sizes):
-        members = np.flatnonzero(split.labels == label)
+        members = np.flatnonzero(labels == label)
         if count >= len(members):
             raise ValueError(
                 f"a validation set of {size} takes {count} of the {len(members)} examples of class {label}: "
                 f"hold out fewer than {classes * len(members)}"
             )
         held_out.append(rng.choice(members, count, replace=False))
-    chosen = np.zeros(len(split.labels), bool)
+    chosen = np.zeros(len(split), bool)
     chosen[np.concatenate(held_out)] = True
-    return (
-        Split(split.images[~chosen], split.labels[~chosen]),
-        Split(split.images[chosen], split.labels[chosen]),
-    )
+    return split.take(~chosen), split.take(chosen)
