@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import difflib
 import io
 import json
 from collections.abc import Sequence
@@ -11,38 +10,39 @@ from typing import TypeVar
 
 import tyro
 
-from experiments.config import Config, from_dict
+from experiments.config import Config, DataConfig, from_dict
 from experiments.errors import ConfigError
-from experiments.recipes import RECIPES
+from experiments.recipes import choose
 
 T = TypeVar("T")
 
 
-def parse(prog: str, about: str, args: Sequence[str]) -> Config:
+def parse(prog: str, about: str, args: Sequence[str], dataset: str = "cifar10") -> Config:
     """Reads flags over the defaults of ``--recipe``, with ``--resume`` over what the run was told.
 
     Args:
         prog: How the program is called.
         about: What it does, in a sentence.
         args: The flags.
+        dataset: What ``--dataset`` is by default; it decides which recipes there are.
 
     Raises:
         ConfigError: A flag or value that cannot be.
     """
-    recipe = _value_of("--recipe", args) or "standard"
-    if recipe not in RECIPES:
-        near = difflib.get_close_matches(recipe, RECIPES, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(RECIPES)}"
-        raise ConfigError(f"--recipe {recipe} is none of the recipes; {hint}")
-    recipes = "\n\n".join(f"--recipe {name}: {recipe.about}" for name, recipe in RECIPES.items())
-    about = f"{about}\n\n{recipes}"
-    config = parse_flags(Config, prog, about, args, RECIPES[recipe].config)
+    recipes, default = choose(
+        _value_of("--dataset", args) or dataset, _value_of("--recipe", args), _value_of("--arch", args)
+    )
+    data = from_dict(DataConfig, {**dataclasses.asdict(default.data), "dataset": dataset})
+    default = dataclasses.replace(default, data=data)
+    told = "\n\n".join(f"--recipe {name}: {recipe.about}" for name, recipe in recipes.items())
+    about = f"{about}\n\n{told}"
+    config = parse_flags(Config, prog, about, args, default)
     if config.run.resume and (written := saved_config(config.workdir)):
         # The run goes on as it was told to: only what is said now can differ.
-        told = dataclasses.replace(
+        before = dataclasses.replace(
             written, run=dataclasses.replace(written.run, max_steps=None, resume=False, overwrite=False)
         )
-        config = parse_flags(Config, prog, about, args, told)
+        config = parse_flags(Config, prog, about, args, before)
     return config
 
 

@@ -52,8 +52,10 @@ class DataConfig:
 
 @dataclasses.dataclass(frozen=True)
 class OptimConfig:
-    """Stochastic gradient descent."""
+    """The optimiser, and for how long."""
 
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    """As PyTorch has them; adam and adamw want a learning rate of about 0.001."""
     batch_size: int = 128
     """Images a step."""
     epochs: int = 200
@@ -62,7 +64,7 @@ class OptimConfig:
     """Length in steps instead of epochs."""
     learning_rate: float = 0.1
     """At its highest."""
-    schedule: Literal["step", "cosine", "one-cycle"] = "cosine"
+    schedule: Literal["constant", "step", "cosine", "one-cycle"] = "cosine"
     """Shape of the learning rate over the training."""
     milestones: tuple[float, ...] = (0.5, 0.75)
     """step: shares of the training after which the learning rate falls."""
@@ -72,12 +74,16 @@ class OptimConfig:
     """one-cycle: share of the training at which the learning rate is highest."""
     warmup_epochs: float = 0.0
     """Rise linearly to the schedule over this many epochs."""
+    warmup_error: float = 0.0
+    """Learn at a tenth of the rate until the training error is below this share; 0 for no such warm-up."""
     momentum: float = 0.9
-    """Share of the last update that is kept."""
+    """Share of the last update that is kept; beta1 of adam and adamw."""
+    beta2: float = 0.999
+    """adam, adamw: share of the mean squared gradient that is kept."""
     nesterov: bool = False
     """Nesterov's form of momentum."""
     weight_decay: float = 5e-4
-    """Coupled, as in PyTorch."""
+    """sgd, adam: added to the gradient; adamw: taken off the weights, times the learning rate."""
     decay_all: bool = True
     """Decay BatchNorm's parameters and biases too."""
     label_smoothing: float = 0.0
@@ -100,6 +106,8 @@ class RunConfig:
     """Images a step of evaluation; metrics are exact whatever it is."""
     eval_every: int = 1
     """Epochs between evaluations on the validation set."""
+    test_every: int = 0
+    """Epochs between looks at the test set, for its curve alone: they choose nothing; 0 for none."""
     checkpoint_minutes: float = 10.0
     """Checkpoint this often between evaluations, after each of which there is one anyway."""
     resume: bool = False
@@ -152,12 +160,18 @@ class Config:
             "--crop-padding": self.data.crop_padding,
             "--weight-decay": self.optim.weight_decay,
             "--warmup-epochs": self.optim.warmup_epochs,
+            "--test-every": self.run.test_every,
             "--seed": self.run.seed,
         }
         for flag, number in not_negative.items():
             if not number >= 0:
                 raise ConfigError(f"{flag} must be 0 or more, not {number}")
-        shares = {"--momentum": self.optim.momentum, "--label-smoothing": self.optim.label_smoothing}
+        shares = {
+            "--momentum": self.optim.momentum,
+            "--beta2": self.optim.beta2,
+            "--label-smoothing": self.optim.label_smoothing,
+            "--warmup-error": self.optim.warmup_error,
+        }
         for flag, number in shares.items():
             if not 0 <= number < 1:
                 raise ConfigError(f"{flag} must be at least 0 and below 1, not {number}")
@@ -166,6 +180,8 @@ class Config:
                 raise ConfigError(f"--milestones and --peak-at are shares between 0 and 1, not {share}")
         if bool(self.data.mean) != bool(self.data.std) or any(value <= 0 for value in self.data.std):
             raise ConfigError("--mean and --std go together, a number a channel, --std above 0")
+        if self.optim.nesterov and (self.optim.optimizer != "sgd" or not self.optim.momentum):
+            raise ConfigError("--nesterov is a form of sgd's momentum: leave it out, or --optimizer sgd")
         if self.run.resume and self.run.overwrite:
             raise ConfigError("--resume keeps the run and --overwrite deletes it: choose one")
         try:

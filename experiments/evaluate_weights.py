@@ -19,8 +19,10 @@ from experiments.run_folder import device, versions
 from experiments.weights import read_variables
 from jax_resnet import checkpoint, data
 from jax_resnet.data.augment import normalize
+from jax_resnet.data.padding import padded
 from jax_resnet.data.registry import lookup
 from jax_resnet.models import create_model
+from jax_resnet.models.registry import find
 from jax_resnet.train import Network, make_eval_step
 
 
@@ -44,6 +46,7 @@ def evaluate_weights(config: EvaluateConfig, console: Console) -> dict[str, Any]
         mirrors=config.mirror,
         reporter=console,
     )
+    dataset = padded(dataset, find(name).image_shape[:2])
     mean = config.mean or tuple(trained.get("mean", dataset.mean))
     std = config.std or tuple(trained.get("std", dataset.std))
     channels = dataset.test.images.shape[-1]

@@ -10,11 +10,12 @@ import optax
 
 from experiments.console import Console
 from experiments.errors import Stopped
-from experiments.evaluation import evaluate
+from experiments.evaluation import Evaluation, evaluate
 from experiments.meter import Meter, diverged
-from experiments.run_folder import RunFolder
+from experiments.run_folder import WATCHED, RunFolder
 from experiments.setup import Experiment
 from jax_resnet.checkpoint import Checkpointer
+from jax_resnet.data import Split
 from jax_resnet.train import Metrics, TrainState
 
 # Steps handed to the device before the oldest one's metrics are waited for: enough to keep it busy.
@@ -52,6 +53,7 @@ class Loop:
         self._stopped_by: int | None = None
         self._saved_at = time.monotonic()
         self._validated = {r["step"]: r["accuracy"] for r in records if r["kind"] == "val"}
+        self._watched = {r["step"] for r in records if r["kind"] == "test"}
         self._meter = Meter(experiment, folder, self.seconds)
 
     def seconds(self) -> float:
@@ -115,7 +117,9 @@ class Loop:
                 self.checkpointer.wait()
                 raise Stopped(self._stopped_by, self.step, self.folder.path)
             with self._meter.paused():
-                self._save(self._validate() if self._evaluation_due() or self.step == until else None)
+                accuracy = self._validate() if self._evaluation_due() or self.step == until else None
+                self._watch_test()
+                self._save(accuracy)
 
     def _evaluation_due(self) -> bool:
         epoch, rest = divmod(self.step, self.experiment.steps_per_epoch)
@@ -131,32 +135,45 @@ class Loop:
             return None
         if self.step in self._validated:
             return self._validated[self.step]
-        with self.console.progress("validation (images)", len(experiment.val)) as advance:
+        result = self._evaluate("val", "validation", experiment.val)
+        self.console.line(
+            f"epoch {self.step / experiment.steps_per_epoch:.4g}  step {self.step}  "
+            f"validation loss {result.loss:.4f}  accuracy {result.accuracy:.2%}"
+        )
+        self._validated[self.step] = result.accuracy
+        return result.accuracy
+
+    def _watch_test(self) -> None:
+        every = self.experiment.config.run.test_every
+        epoch, rest = divmod(self.step, self.experiment.steps_per_epoch)
+        if not every or rest or epoch % every or self.step in self._watched:
+            return
+        result = self._evaluate("test", "test", self.experiment.test, which=WATCHED)
+        self.console.line(f"[{epoch}] Test Loss: {result.loss:.4f}, Accuracy: {result.accuracy:.2%}")
+        self._watched.add(self.step)
+
+    def _evaluate(self, kind: str, name: str, split: Split, **about: str) -> Evaluation:
+        with self.console.progress(f"{name} (images)", len(split)) as advance:
             result = evaluate(
-                experiment.eval_step,
+                self.experiment.eval_step,
                 self.state.variables,
-                experiment.val,
-                experiment.config.run.eval_batch_size,
+                split,
+                self.experiment.config.run.eval_batch_size,
                 advance,
             )
-        epoch = self.step / experiment.steps_per_epoch
-        self.console.line(
-            f"epoch {epoch:.4g}  step {self.step}  validation loss {result.loss:.4f}  "
-            f"accuracy {result.accuracy:.2%}"
-        )
         self.folder.log(
             {
-                "kind": "val",
+                "kind": kind,
+                **about,
                 "step": self.step,
-                "epoch": epoch,
+                "epoch": self.step / self.experiment.steps_per_epoch,
                 "loss": result.loss,
                 "accuracy": result.accuracy,
                 "images": result.images,
                 "seconds": self.seconds(),
             }
         )
-        self._validated[self.step] = result.accuracy
-        return result.accuracy
+        return result
 
     def _save(self, accuracy: float | None) -> None:
         # An update can overflow after a finite loss and gradient; such a state must not become "the last".

@@ -65,6 +65,7 @@ class Meter:
         if not self._window:
             return
         sums = {name: sum(values[name] for values in self._window) for name in self._window[0]}
+        scale = self._window[-1].get("learning_rate_scale", 1.0)
         self._folder.log(
             {
                 "kind": "train",
@@ -74,7 +75,7 @@ class Meter:
                 "accuracy": sums["correct"] / sums["count"],
                 "images": sums["count"],
                 "grad_norm": sums["grad_norm"] / len(self._window),
-                "learning_rate": self._experiment.learning_rate(self.step - 1),
+                "learning_rate": scale * self._experiment.learning_rate(self.step - 1),
                 "images_per_second": sums["count"] / self._window_time if self._window_time else None,
                 "seconds": self._seconds(),
             }

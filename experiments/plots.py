@@ -8,23 +8,26 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 
+from experiments.run_folder import WATCHED
+
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-NAMES = {"train": "training, augmented", "val": "validation"}
+NAMES = {"train": "training, augmented", "val": "validation", "test": "test, watched only"}
 
 
 def curves(records: Iterable[dict[str, Any]], title: str, path: Path) -> None:
-    """Draws loss and accuracy against epochs, of training and validation, as a PNG."""
+    """Draws loss and accuracy against epochs, of training, validation and a watched test set, as a PNG."""
     by_kind = defaultdict(list)
     for record in records:
-        by_kind[record["kind"]].append(record)
+        if record.get("which", WATCHED) == WATCHED:  # the tests at the end are no curve
+            by_kind[record["kind"]].append(record)
     figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
     for axis, quantity in zip(axes, ("loss", "accuracy"), strict=True):
         for kind, name in NAMES.items():
-            _draw(axis, by_kind[kind], quantity, name, dots=kind == "val")
+            _draw(axis, by_kind[kind], quantity, name, dots=kind != "train")
         axis.set_xlabel("epoch")
         axis.xaxis.set_major_locator(MaxNLocator(nbins=10, steps=[1, 2, 5, 10]))
         axis.grid(alpha=0.3)

@@ -24,6 +24,7 @@ MAY_CHANGE = {
         "log_every",
         "eval_batch_size",
         "eval_every",
+        "test_every",
         "checkpoint_minutes",
         "resume",
         "overwrite",

@@ -33,6 +33,9 @@ OURS = (
     "tensorboard",
 )
 
+# The "which" of test records that are there for the curve alone, see --test-every.
+WATCHED = "watched"
+
 
 class RunFolder:
     """Opens a folder for one run at a time, and appends its metrics."""
@@ -89,8 +92,9 @@ class RunFolder:
         return read_records(self._metrics)
 
     def rewind(self, step: int) -> None:
-        """Drops what was logged after ``step``, and earlier tests: it comes again."""
-        kept = [r for r in self.records() if r["step"] <= step and r["kind"] != "test"]
+        """Drops what was logged after ``step``, and the tests at earlier ends: it comes again."""
+        ends = ("last", "best")
+        kept = [r for r in self.records() if r["step"] <= step and r.get("which") not in ends]
         self._replace("metrics.jsonl", "".join(json.dumps(record) + "\n" for record in kept))
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:

@@ -16,8 +16,10 @@ from jax_resnet import optim
 from jax_resnet.data import Dataset, Split
 from jax_resnet.data.augment import make_augment, normalize
 from jax_resnet.data.batches import steps_per_epoch, train_batches
+from jax_resnet.data.padding import padded
 from jax_resnet.data.splits import hold_out
 from jax_resnet.models import create_model
+from jax_resnet.models.registry import find
 from jax_resnet.train import (
     Batch,
     Metrics,
@@ -81,6 +83,7 @@ def build(config: Config, dataset: Dataset) -> Experiment:
         ConfigError: Settings that do not go with the data.
     """
     mean, std = config.data.mean or dataset.mean, config.data.std or dataset.std
+    dataset = padded(dataset, find(config.model.arch).image_shape[:2])
     image_shape = dataset.train.images.shape[1:]
     if len(mean) != image_shape[-1] or len(std) != image_shape[-1]:
         raise ConfigError(
@@ -99,13 +102,7 @@ def build(config: Config, dataset: Dataset) -> Experiment:
     arguments = config.model_arguments(dataset.num_classes)
     model = create_model(**arguments)
     schedule = make_schedule(config, total, per_epoch)
-    tx = optim.sgd(
-        schedule,
-        momentum=config.optim.momentum,
-        nesterov=config.optim.nesterov,
-        weight_decay=config.optim.weight_decay,
-        mask=None if config.optim.decay_all else optim.decay_mask,
-    )
+    tx = make_optimizer(config, schedule)
     try:
         state = create_state(model, tx, jax.random.key(config.run.seed), image_shape)
     except (ValueError, TypeError) as error:
@@ -147,10 +144,35 @@ def build(config: Config, dataset: Dataset) -> Experiment:
     )
 
 
+def make_optimizer(config: Config, schedule: optim.Schedule) -> optax.GradientTransformation:
+    """The optimiser, at the schedule's learning rate."""
+    told = config.optim
+    mask = None if told.decay_all else optim.decay_mask
+    if told.optimizer == "sgd":
+        tx = optim.sgd(
+            schedule,
+            momentum=told.momentum,
+            nesterov=told.nesterov,
+            weight_decay=told.weight_decay,
+            mask=mask,
+        )
+    else:
+        tx = optim.adam(
+            schedule,
+            betas=(told.momentum, told.beta2),
+            weight_decay=told.weight_decay,
+            decoupled=told.optimizer == "adamw",
+            mask=mask,
+        )
+    return optax.chain(tx, optim.warm_up_by_error(told.warmup_error)) if told.warmup_error else tx
+
+
 def make_schedule(config: Config, total: int, per_epoch: int) -> optim.Schedule:
     """The learning rate over ``total`` steps, ``per_epoch`` to a pass."""
     optimiser = config.optim
-    if optimiser.schedule == "step":
+    if optimiser.schedule == "constant":
+        schedule = optim.piecewise(optimiser.learning_rate, [])
+    elif optimiser.schedule == "step":
         edges = [round(share * total) for share in optimiser.milestones]
         schedule = optim.piecewise(optimiser.learning_rate, edges, optimiser.factor)
     elif optimiser.schedule == "cosine":

@@ -1,7 +1,7 @@
-"""Stochastic gradient descent as PyTorch does it, and learning-rate schedules."""
+"""SGD, Adam and AdamW as PyTorch does them, and learning-rate schedules."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -44,6 +44,82 @@ def sgd(
         optax.trace(momentum, nesterov) if momentum else optax.identity(),
         optax.scale_by_learning_rate(learning_rate),
     )
+
+
+def adam(
+    learning_rate: ScalarOrSchedule,
+    *,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+    decoupled: bool = False,
+    mask: Callable[[Any], Any] | None = None,
+) -> optax.GradientTransformation:
+    """``torch.optim.Adam`` (Kingma and Ba 2015); with ``decoupled``, AdamW (Loshchilov and Hutter 2019).
+
+    ``m = b1 * m + (1 - b1) * g``, ``v = b2 * v + (1 - b2) * g**2``, after step ``t``
+    ``p -= learning_rate * (m / (1 - b1**t)) / (sqrt(v / (1 - b2**t)) + eps)``. Coupled decay is in the
+    gradient, ``g = grad + weight_decay * p``; decoupled decay is a step of its own, ``p -= learning_rate *
+    weight_decay * p``.
+
+    Args:
+        learning_rate: A number, or a schedule from the step to one.
+        betas: ``b1`` and ``b2``.
+        eps: Added to the root.
+        weight_decay: On every parameter, BatchNorm's and biases too, unless ``mask`` says otherwise.
+        decoupled: Whether the decay bypasses the moments.
+        mask: See ``sgd``.
+
+    Returns:
+        An optax transformation.
+    """
+    decay = optax.add_decayed_weights(weight_decay, mask) if weight_decay else optax.identity()
+    moments = optax.scale_by_adam(*betas, eps)
+    order = (moments, decay) if decoupled else (decay, moments)
+    return optax.chain(*order, optax.scale_by_learning_rate(learning_rate))
+
+
+class WarmUpState(NamedTuple):
+    """Of ``warm_up_by_error``.
+
+    Attributes:
+        error: Smoothed training error, float32 scalar.
+        learning_rate_scale: What updates are multiplied by, float32 scalar.
+    """
+
+    error: jax.Array
+    learning_rate_scale: jax.Array
+
+
+def warm_up_by_error(
+    threshold: float, *, factor: float = 0.1, smoothing: float = 0.95
+) -> optax.GradientTransformationExtraArgs:
+    """Scales updates by ``factor`` until the training error has once been below ``threshold``.
+
+    He et al. 2015, section 4.2: 110 layers start at 0.01 "until the training error is below 80% (about 400
+    iterations)" and go on at 0.1. A batch's error is noisy, so that of the last batches is averaged:
+    ``error = smoothing * error + (1 - smoothing) * batch_error``, from 1.
+
+    Args:
+        threshold: A share of the examples, 0 to 1.
+        factor: Of the learning rate until then.
+        smoothing: Weight of the past.
+
+    Returns:
+        An optax transformation whose ``update`` takes ``error``, the batch's share of wrong predictions.
+    """
+
+    def init(params: Any) -> WarmUpState:
+        return WarmUpState(jnp.ones(()), jnp.asarray(factor, jnp.float32))
+
+    def update(
+        updates: Any, state: WarmUpState, params: Any = None, *, error: jax.Array, **extra: Any
+    ) -> tuple[Any, WarmUpState]:
+        smoothed = smoothing * state.error + (1 - smoothing) * error
+        scale = jnp.where(smoothed < threshold, 1.0, state.learning_rate_scale)
+        return jax.tree.map(lambda u: u * scale, updates), WarmUpState(smoothed, scale)
+
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
 def piecewise(base: float, boundaries: Sequence[int], factor: float = 0.1) -> Schedule:

@@ -96,7 +96,8 @@ def make_train_step(
 
     Args:
         model: Called with ``train=True``.
-        tx: The optimiser.
+        tx: The optimiser; where it takes extra arguments, it is told ``error``, the share of the batch that
+            is predicted wrongly.
         augment: From keys ``(N,)`` and the batch's images to what the network sees.
         label_smoothing: Of the loss.
         accumulate: Parts of the batch that pass one after the other, their gradients averaged: the memory
@@ -108,8 +109,10 @@ def make_train_step(
 
     Returns:
         The step. Its metrics: ``loss`` and ``correct`` (sums), ``count``, and ``grad_norm``, the L2 norm
-        of the mean loss's gradient; all are from before the update.
+        of the mean loss's gradient; all are from before the update. ``learning_rate_scale`` is there where
+        the optimiser's state has it.
     """
+    tx = optax.with_extra_args_support(tx)
 
     def gradients(
         params: Any, batch_stats: Any, part: Batch, augment_key: jax.Array, dropout_key: jax.Array
@@ -168,7 +171,10 @@ def make_train_step(
         if axis_name is not None:
             metrics = jax.lax.psum(metrics, axis_name)
             grads, batch_stats = jax.lax.pmean((grads, batch_stats), axis_name)
-        updates, opt_state = tx.update(grads, state.opt_state, state.params)
+        error = 1 - metrics["correct"] / metrics["count"]
+        updates, opt_state = tx.update(grads, state.opt_state, state.params, error=error)
+        if (scale := optax.tree.get(opt_state, "learning_rate_scale")) is not None:
+            metrics["learning_rate_scale"] = scale
         state = state.replace(
             step=state.step + 1,
             params=optax.apply_updates(state.params, updates),

@@ -60,6 +60,63 @@ def test_sgd_equals_pytorchs_formula_for_20_steps(momentum, nesterov, masked):
         np.testing.assert_allclose(params[name], expected[name], rtol=2e-6, atol=1e-6)
 
 
+def torch_adam(params, grads, *, lr, betas, eps, weight_decay, decoupled):
+    """PyTorch's documented Adam and AdamW, in float64."""
+    params = {name: p.astype(np.float64) for name, p in params.items()}
+    m = {name: np.zeros_like(p) for name, p in params.items()}
+    v = {name: np.zeros_like(p) for name, p in params.items()}
+    for t, grad in enumerate(grads, 1):
+        for name in params:
+            g = grad[name].astype(np.float64)
+            if decoupled:
+                params[name] = params[name] * (1 - lr * weight_decay)
+            else:
+                g = g + weight_decay * params[name]
+            m[name] = betas[0] * m[name] + (1 - betas[0]) * g
+            v[name] = betas[1] * v[name] + (1 - betas[1]) * g**2
+            m_hat, v_hat = m[name] / (1 - betas[0] ** t), v[name] / (1 - betas[1] ** t)
+            params[name] = params[name] - lr * m_hat / (np.sqrt(v_hat) + eps)
+    return params
+
+
+@pytest.mark.parametrize("decoupled", [False, True])
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+@pytest.mark.parametrize(("betas", "eps"), [((0.9, 0.999), 1e-8), ((0.8, 0.95), 0.1)])
+def test_adam_equals_pytorchs_formula_for_20_steps(decoupled, weight_decay, betas, eps):
+    rng = np.random.default_rng(0)
+    start = {"kernel": rng.standard_normal((3, 4)).astype(np.float32)}
+    grads = [{"kernel": rng.standard_normal((3, 4)).astype(np.float32)} for _ in range(20)]
+    told = {"betas": betas, "eps": eps, "weight_decay": weight_decay, "decoupled": decoupled}
+    tx = optim.adam(0.01, **told)
+    params, state = start, tx.init(start)
+    for grad in grads:
+        updates, state = tx.update(grad, state, params)
+        params = optax.apply_updates(params, updates)
+    expected = torch_adam(start, grads, lr=0.01, **told)
+    np.testing.assert_allclose(params["kernel"], expected["kernel"], rtol=1e-5, atol=1e-6)
+
+
+def test_a_mask_leaves_batch_norm_out_of_adams_decay_too():
+    params = {"kernel": jnp.ones((2, 2)), "scale": jnp.ones(2)}
+    tx = optim.adam(0.1, weight_decay=0.5, decoupled=True, mask=optim.decay_mask)
+    updates, _ = tx.update(jax.tree.map(jnp.zeros_like, params), tx.init(params), params)
+    np.testing.assert_allclose(updates["kernel"], -0.05)
+    np.testing.assert_array_equal(updates["scale"], 0)
+
+
+def test_the_warm_up_lasts_until_the_smoothed_error_is_below_the_threshold():
+    tx = optax.chain(optim.sgd(1.0, momentum=0.0), optim.warm_up_by_error(0.8, factor=0.1, smoothing=0.9))
+    params = jnp.zeros(())
+    state, smoothed, warm = tx.init(params), 1.0, True
+    for error in [0.9] * 10 + [0.75] * 30 + [0.95] * 20:
+        update, state = tx.update(jnp.ones(()), state, params, error=error)
+        smoothed = 0.9 * smoothed + 0.1 * error
+        warm = warm and smoothed >= 0.8
+        np.testing.assert_allclose(update, -0.1 if warm else -1.0, rtol=1e-6)
+    assert not warm
+    assert smoothed > 0.8  # once warm, it never goes back
+
+
 STEPS = 40
 
 
@@ -79,6 +136,7 @@ def one_cycle(t):
     ("schedule", "closed_form"),
     [
         (optim.piecewise(0.3, [20, 30]), lambda t: 0.3 * 0.1 ** ((t >= 20) + (t >= 30))),
+        (optim.piecewise(0.3, []), lambda t: 0.3),
         (optim.piecewise(0.3, [10, 20, 30], 0.5), lambda t: 0.3 * 0.5 ** (t // 10)),
         (optim.cosine(0.3, STEPS), cosine),
         (optim.one_cycle(0.3, STEPS), one_cycle),
@@ -86,7 +144,7 @@ def one_cycle(t):
         (optim.warmup(optim.piecewise(0.3, [20]), 5), lambda t: min(1, (t + 1) / 5) * 0.3 * 0.1 ** (t >= 20)),
         (optim.warmup(optim.cosine(0.3, STEPS), 0), cosine),
     ],
-    ids=["piecewise", "piecewise-half", "cosine", "one-cycle", "warmup-cosine", "warmup-step", "no-warmup"],
+    ids=["piecewise", "constant", "half", "cosine", "one-cycle", "warm-cosine", "warm-step", "no-warmup"],
 )
 def test_schedules_equal_their_closed_forms_at_every_step(schedule, closed_form):
     found = jax.vmap(schedule)(jnp.arange(STEPS))

@@ -1,0 +1,20 @@
+"""Trains a network on CIFAR-100: python -m experiments.cifar100 --arch resnet110 --recipe paper."""
+
+from collections.abc import Sequence
+
+from experiments.page import run_page
+from experiments.start import start
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Parses the flags and runs."""
+    run_page(
+        "experiments.cifar100",
+        "cifar100",
+        "Trains a residual network on CIFAR-100's 100 classes and tests it once, at the end.",
+        args,
+    )
+
+
+if __name__ == "__main__":
+    start(main)

@@ -1,0 +1,20 @@
+"""Trains a network on MNIST: python -m experiments.mnist --arch mnist_preact_resnet --recipe tutorial-003."""
+
+from collections.abc import Sequence
+
+from experiments.page import run_page
+from experiments.start import start
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Parses the flags and runs."""
+    run_page(
+        "experiments.mnist",
+        "mnist",
+        "Trains a network on MNIST, padded to 32x32 where the network asks, and tests it once, at the end.",
+        args,
+    )
+
+
+if __name__ == "__main__":
+    start(main)

@@ -1,0 +1,21 @@
+"""What every experiment's page does: flags to a config, a config to a run."""
+
+import sys
+from collections.abc import Sequence
+
+
+def run_page(module: str, dataset: str, about: str, args: Sequence[str] | None) -> None:
+    """Parses the flags and runs.
+
+    Args:
+        module: The page's, as ``python -m`` takes it.
+        dataset: Trained on unless ``--dataset`` says otherwise.
+        about: What the page does, in a sentence.
+        args: The flags; None for the command line's.
+    """
+    from experiments.cli import parse
+    from experiments.console import Console
+    from experiments.run import run
+
+    config = parse(f"python -m {module}", about, sys.argv[1:] if args is None else args, dataset)
+    run(config, Console())
