@@ -29,13 +29,8 @@ def parse(prog: str, about: str, args: Sequence[str], dataset: str = "cifar10") 
     Raises:
         ConfigError: A flag or value that cannot be.
     """
-    recipes, default = choose(
-        _value_of("--dataset", args) or dataset, _value_of("--recipe", args), _value_of("--arch", args)
-    )
-    data = from_dict(DataConfig, {**dataclasses.asdict(default.data), "dataset": dataset})
-    default = dataclasses.replace(default, data=data)
-    told = "\n\n".join(f"--recipe {name}: {recipe.about}" for name, recipe in recipes.items())
-    about = f"{about}\n\n{told}"
+    recipes, default = defaults(args, dataset)
+    about = f"{about}\n\n{recipes}"
     config = parse_flags(Config, prog, about, args, default)
     if config.run.resume and (written := saved_config(config.workdir)):
         # The run goes on as it was told to: only what is said now can differ.
@@ -44,6 +39,32 @@ def parse(prog: str, about: str, args: Sequence[str], dataset: str = "cifar10") 
         )
         config = parse_flags(Config, prog, about, args, before)
     return config
+
+
+def defaults(
+    args: Sequence[str], dataset: str, recipe: str | None = None, arch: str | None = None
+) -> tuple[str, Config]:
+    """What flags are read over: the settings of the recipe they name, beside the recipes there are.
+
+    Args:
+        args: The flags.
+        dataset: What ``--dataset`` is by default.
+        recipe: What ``--recipe`` is by default; None for the data set's own.
+        arch: Whose settings, where it is not ``--arch`` that says so.
+
+    Raises:
+        ConfigError: There is no such recipe, or it was made for other data.
+    """
+    recipes, config = choose(
+        _value_of("--dataset", args) or dataset,
+        _value_of("--recipe", args) or recipe,
+        arch or _value_of("--arch", args),
+    )
+    data = from_dict(DataConfig, {**dataclasses.asdict(config.data), "dataset": dataset})
+    if _value_of("--epochs", args) and config.optim.steps:  # who says epochs does not mean the recipe's steps
+        config = dataclasses.replace(config, optim=dataclasses.replace(config.optim, steps=None))
+    about = "\n\n".join(f"--recipe {name}: {recipe.about}" for name, recipe in recipes.items())
+    return about, dataclasses.replace(config, data=data)
 
 
 def parse_flags(kind: type[T], prog: str, about: str, args: Sequence[str], default: T) -> T:

@@ -98,6 +98,8 @@ class RunConfig:
     """Its folder; runs/DATASET-ARCH-RECIPE-seedSEED by default."""
     seed: int = 0
     """Initial weights, validation split, order and augmentation all follow from it."""
+    seeds: int = 1
+    """Runs with this many seeds, --seed and the following, each in its folder; the same again continues."""
     max_steps: int | None = None
     """Stop after this step, the schedule unchanged; --resume goes on from there."""
     log_every: int = 50
@@ -145,6 +147,7 @@ class Config:
             "--batch-size": self.optim.batch_size,
             "--epochs": self.optim.epochs,
             "--steps": 1 if self.optim.steps is None else self.optim.steps,
+            "--seeds": self.run.seeds,
             "--max-steps": 1 if self.run.max_steps is None else self.run.max_steps,
             "--learning-rate": self.optim.learning_rate,
             "--log-every": self.run.log_every,

@@ -14,7 +14,8 @@ class ExperimentError(Exception):
 class Stopped(Exception):  # noqa: N818 - it is no error
     """A signal stopped the run after a step; all of it is on disk."""
 
-    def __init__(self, number: int, step: int, workdir: Path) -> None:
-        """Remembers the signal's number."""
-        super().__init__(f"stopped at step {step}, checkpoint written; --resume --workdir {workdir} goes on")
-        self.number = number
+    def __init__(self, number: int, step: int, workdir: Path, how: str | None = None) -> None:
+        """Remembers the signal's number, and says how to go on."""
+        how = how or f"--resume --workdir {workdir} goes on"
+        super().__init__(f"stopped at step {step}, checkpoint written; {how}")
+        self.number, self.step, self.workdir = number, step, workdir

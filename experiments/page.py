@@ -16,6 +16,11 @@ def run_page(module: str, dataset: str, about: str, args: Sequence[str] | None) 
     from experiments.cli import parse
     from experiments.console import Console
     from experiments.run import run
+    from experiments.several import by_seed, run_all, say_spread
 
     config = parse(f"python -m {module}", about, sys.argv[1:] if args is None else args, dataset)
-    run(config, Console())
+    console = Console()
+    if config.run.seeds == 1:
+        run(config, console)
+    else:
+        say_spread(config.model.arch, run_all(by_seed(config), console), console)

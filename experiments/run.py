@@ -94,6 +94,7 @@ def finish(experiment: Experiment, loop: Loop, folder: RunFolder, console: Conso
         "parameters": experiment.parameters,
         "epochs": loop.step / experiment.steps_per_epoch,
         "steps": loop.step,
+        "total_steps": experiment.total_steps,
         "val_accuracy": loop.val_accuracy,
         "best_step": best_step,
         "test_accuracy": last.accuracy,
