@@ -12,7 +12,7 @@ def write_report(
     data_dir: str | None = None,
     overwrite: bool = False,
 ) -> list[str]:
-    """Writes ``report.md``, ``report.json`` and the curves as PNG and SVG.
+    """Writes ``report.html``, ``report.md``, ``report.json`` and the curves as PNG and SVG.
 
     Args:
         run_folders: Folders of runs, finished or not, or folders that hold such folders at any depth. They

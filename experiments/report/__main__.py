@@ -19,7 +19,7 @@ class ReportConfig:
     runs: tyro.conf.Positional[tuple[str, ...]] = ()
     """Folders of runs, or folders that hold such folders."""
     out: str = "report"
-    """The folder to write: report.md, report.json, curves.png, curves.svg."""
+    """The folder to write: report.html, report.md, report.json, curves.png, curves.svg."""
     title: str | None = None
     """The heading; what is compared on what, by default."""
     data_dir: str | None = None
@@ -49,7 +49,7 @@ def main(args: Sequence[str] | None = None) -> None:
     console = Console()
     for note in notes:
         console.line(note)
-    console.line(f"the report is {Path(config.out) / 'report.md'}")
+    console.line(f"the report is {Path(config.out) / 'report.html'}")
 
 
 if __name__ == "__main__":

@@ -51,11 +51,12 @@ def write_curves(groups: Sequence[Group], title: str, stem: Path) -> list[Path]:
     rows = 1 + -(-len(groups) // 4)
     with plt.rc_context({**STYLE, "svg.hashsalt": stem.name}):
         figure, axes = plt.subplots(1, 2, figsize=(10, 4.2 + 0.22 * rows), layout="constrained")
+        figure.set_layout_engine("constrained", wspace=0.04)
         for axis, quantity in zip(axes, QUANTITIES, strict=True):
             draw(axis, groups, quantity)
-        figure.suptitle(title)
-        for handles in (kinds(groups), networks(groups)):  # the later one lies above
-            figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
+        axes[0].set_title(title, loc="left")
+        figure.legend(handles=networks(groups), loc="outside upper center", ncols=4, frameon=False)
+        figure.legend(handles=kinds(groups), loc="outside lower center", ncols=4, frameon=False)
         paths = [stem.with_suffix(".png"), stem.with_suffix(".svg")]
         for path in paths:
             path.write_bytes(_saved(figure, path.suffix[1:]))
@@ -71,8 +72,8 @@ def panel(groups: Sequence[Group], quantity: Quantity, salt: str) -> str:
         quantity: Which.
         salt: Other for every panel of a page, so that no two have the same ids.
     """
-    with plt.rc_context({**STYLE, "svg.hashsalt": salt}):
-        figure, axis = plt.subplots(figsize=(5.2, 3.9), layout="constrained")
+    with plt.rc_context({**STYLE, "svg.hashsalt": salt, "savefig.transparent": True}):
+        figure, axis = plt.subplots(figsize=(4.5, 3.5), layout="constrained")
         draw(axis, groups, quantity)
         svg = _saved(figure, "svg").decode()
         plt.close(figure)
@@ -142,18 +143,22 @@ def networks(groups: Sequence[Group]) -> list[Line2D]:
 
 def kinds(groups: Sequence[Group]) -> list[Line2D]:
     """For a legend: what bold, thin and star mean."""
-    found = {held_out(group, "error")[1] for group in groups}
-    bold = " or ".join({"val": "validation", "test": "test"}[kind] for kind in sorted(found, reverse=True))
     star = Line2D([], [], color="white", marker="*", markersize=10, markeredgecolor=INK, linestyle="none")
     star.set_label("test, last checkpoint")
     lines = [
-        Line2D([], [], color=INK, linewidth=2.4, label=bold),
+        Line2D([], [], color=INK, linewidth=2.4, label=held_out_name(groups)),
         Line2D([], [], color=INK, linewidth=1.1, linestyle=DASHES, label="training, as augmented"),
         star,
     ]
-    if any(len(group.runs) > 1 for group in groups):
+    if any(len(group.counted) > 1 for group in groups):
         lines.append(Line2D([], [], color=INK, alpha=0.22, linewidth=9, label="± std over seeds"))
     return lines
+
+
+def held_out_name(groups: Sequence[Group]) -> str:
+    """What the bold lines are over."""
+    names = {"val": "validation", "test": "test"}
+    return " or ".join(dict.fromkeys(names[held_out(group, "error")[1]] for group in groups))
 
 
 def _band(axis: Axes, curve: Series, color: str, *, alpha: float) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from experiments.report.runs import Run
 from experiments.run import MAY_CHANGE
+from jax_resnet.data.registry import TABLE
 
 # What two runs may differ in and still be two seeds of the same. How far one went is no such thing.
 SAME = {name for names in MAY_CHANGE.values() for name in names} - {"max_steps", "eval_every"} | {"seed"}
@@ -28,13 +29,20 @@ class Group:
 
     @property
     def dataset(self) -> str:
-        """The data set's name."""
-        return self.runs[0].setting("dataset") or "unknown"
+        """The data set's name, in prose."""
+        name = self.runs[0].setting("dataset") or "unknown data"
+        return TABLE[name].title if name in TABLE else name
+
+    @property
+    def counted(self) -> list[Run]:
+        """The runs that means are of: the finished ones, if there are any; others would pull aside."""
+        return [run for run in self.runs if run.summary] or list(self.runs)
 
     @property
     def label(self) -> str:
         """The name, with the number of seeds if there are more than one."""
-        return self.name if len(self.runs) == 1 else f"{self.name} ({len(self.runs)} seeds)"
+        seeds = len(self.counted)
+        return self.name if seeds == 1 else f"{self.name}, {seeds} seeds"
 
 
 def group(runs: Sequence[Run]) -> list[Group]:
@@ -68,15 +76,16 @@ def spell(name: str) -> str:
 
 def _name(run: Run, others: Sequence[Run]) -> str:
     """The network's name, and settings one after another until no other run on the data answers to them."""
-    name = str(run.setting("arch") or run.folder.name)
+    told = []
     alike = [o for o in others if all(o.setting(k) == run.setting(k) for k in ("arch", "dataset"))]
     for setting in differences(alike)[0]:
         if len(alike) == 1:
             break
         if len(still := [o for o in alike if o.setting(setting) == run.setting(setting)]) < len(alike):
-            name += f", {spell(setting)} {show(run.setting(setting))}"
+            told.append(f"{spell(setting)} {show(run.setting(setting))}")
             alike = still
-    return name
+    name = str(run.setting("arch") or run.folder.name)
+    return f"{name} ({', '.join(told)})" if told else name
 
 
 def show(value: Any) -> str:

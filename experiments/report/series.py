@@ -28,7 +28,7 @@ class Series(NamedTuple):
 
 def training(group: Group, quantity: Quantity) -> Series | None:
     """Over training images, augmented, while the network changed; each point a mean over some steps."""
-    runs = [run.of_kind("train") for run in group.runs]
+    runs = [run.of_kind("train") for run in group.counted]
     end = max((record["epoch"] for records in runs for record in records), default=0)
     if not end:
         return None
@@ -42,7 +42,7 @@ def held_out(group: Group, quantity: Quantity) -> tuple[Series | None, str]:
         The curve, and which of the two it is over.
     """
     for kind in ("val", "test"):
-        runs = [run.of_kind(kind) for run in group.runs]
+        runs = [run.of_kind(kind) for run in group.counted]
         if (kind == "val" and any(runs)) or any(len(records) > 2 for records in runs):
             return _across(({r["epoch"]: r for r in records} for records in runs), quantity), kind
     return None, "val"
@@ -50,8 +50,8 @@ def held_out(group: Group, quantity: Quantity) -> tuple[Series | None, str]:
 
 def final_test(group: Group, quantity: Quantity) -> tuple[float, float, float] | None:
     """Of the last checkpoints: epoch, mean and deviation over seeds."""
-    last = [[r for r in run.of_kind("test") if r.get("which", "last") == "last"][-1:] for run in group.runs]
-    records = [record for found in last for record in found]
+    tests = [[r for r in run.of_kind("test") if r.get("which") != "best"] for run in group.counted]
+    records = [found[-1] for found in tests if found]
     if not records:
         return None
     values = [_value(record, quantity) for record in records]

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -77,7 +77,7 @@ class Column(NamedTuple):
 
 def make_row(group: Group) -> Row:
     """Adds up a group."""
-    runs, first = group.runs, group.runs[0]
+    runs, first = group.counted, group.runs[0]
     devices = dict.fromkeys(run.device for run in runs if run.device)
     return Row(
         network=group.name,
@@ -123,37 +123,38 @@ def _number(quantity: Spread | None, form: str) -> str:
     return MISSING if quantity is None else format(quantity.mean, form)
 
 
-def columns(rows: Sequence[Row]) -> list[Column]:
-    """The table's columns; means over seeds are said to be such only where there are seeds."""
-    several = any(len(row.seeds) > 1 for row in rows)
-    mean = ", mean ± std over seeds" if several else ""
-    return [
-        Column("network", lambda row: row.network, numeric=False),
-        Column("recipe", lambda row: row.recipe or MISSING, numeric=False),
-        Column("data set", lambda row: row.dataset, numeric=False),
-        Column("seeds", lambda row: ", ".join("?" if s is None else str(s) for s in row.seeds)),
-        Column(f"test accuracy, last checkpoint (%{mean})", lambda row: percent(row.test_accuracy_last)),
-        Column(f"test accuracy, best on validation (%{mean})", lambda row: percent(row.test_accuracy_best)),
-        Column(f"best validation accuracy (%{mean})", lambda row: percent(row.val_accuracy)),
-        Column("parameters", lambda row: MISSING if row.parameters is None else f"{row.parameters:,}"),
-        Column("epochs", lambda row: _number(row.epochs, ".4g")),
-        Column("speed (images/s)", lambda row: _number(row.images_per_second, ",.0f")),
-        Column("time of a run", lambda row: MISSING if row.seconds is None else spell(row.seconds.mean)),
-        Column("device", lambda row: row.device or MISSING, numeric=False),
-    ]
+COLUMNS = (
+    Column("network", lambda row: row.network, numeric=False),
+    Column("test accuracy, last (%)", lambda row: percent(row.test_accuracy_last)),
+    Column("test accuracy, best (%)", lambda row: percent(row.test_accuracy_best)),
+    Column("validation accuracy (%)", lambda row: percent(row.val_accuracy)),
+    Column("parameters", lambda row: MISSING if row.parameters is None else f"{row.parameters:,}"),
+    Column("epochs", lambda row: _number(row.epochs, ".4g")),
+    Column("speed (images/s)", lambda row: _number(row.images_per_second, ",.0f")),
+    Column("time of a run", lambda row: MISSING if row.seconds is None else spell(row.seconds.mean)),
+    Column("recipe", lambda row: row.recipe or MISSING, numeric=False),
+    Column("data set", lambda row: row.dataset, numeric=False),
+    Column("seeds", lambda row: ", ".join("?" if s is None else str(s) for s in row.seeds)),
+    Column("device", lambda row: row.device or MISSING, numeric=False),
+)
+
+
+def explain(rows: Sequence[Row]) -> str:
+    """What the columns' names leave out."""
+    text = (
+        "Last: the last checkpoint; best: the one with the highest validation accuracy, "
+        "which is the one under validation. Speed is that of training, without evaluations."
+    )
+    if any(len(row.seeds) > 1 for row in rows):
+        text += " Over seeds: means, ± is the sample standard deviation."
+    return text
 
 
 def markdown(rows: Sequence[Row]) -> str:
     """The table in GitHub's Markdown."""
-    parts = columns(rows)
     lines = [
-        [column.title for column in parts],
-        ["---:" if column.numeric else "---" for column in parts],
-        *([column.cell(row).replace("|", "\\|") for column in parts] for row in rows),
+        [column.title for column in COLUMNS],
+        ["---:" if column.numeric else "---" for column in COLUMNS],
+        *([column.cell(row).replace("|", "\\|") for column in COLUMNS] for row in rows),
     ]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """The same numbers, and each seed's."""
-    return [dataclasses.asdict(row) for row in rows]

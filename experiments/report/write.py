@@ -1,5 +1,6 @@
 """What ``write_report`` does, file by file."""
 
+import dataclasses
 import json
 import re
 from collections.abc import Sequence
@@ -9,11 +10,13 @@ from experiments.errors import ConfigError
 from experiments.report import table
 from experiments.report.curves import write_curves
 from experiments.report.groups import Group, group
+from experiments.report.page import render
 from experiments.report.runs import find_runs, read_run
+from experiments.report.testset import TestImages
 
 # report.json comes last and says that the folder is a report's.
 MARK = "report.json"
-OURS = re.compile(r"report\.(html|md|json)|curves(-\w+)?\.(png|svg)")
+OURS = re.compile(r"report\.(html|md|json)|curves(-[\w-]+)?\.(png|svg)")
 
 
 def write(
@@ -34,10 +37,12 @@ def write(
             old.unlink()
     pictures = {}
     for dataset, members in by_dataset(groups).items():
-        name = "curves" if len(by_dataset(groups)) == 1 else f"curves-{dataset}"
-        pictures[dataset] = write_curves(members, f"{dataset}: error and loss", out / name)
+        suffix = re.sub(r"\W+", "-", dataset.lower()).strip("-")
+        name = "curves" if len(by_dataset(groups)) == 1 else f"curves-{suffix}"
+        pictures[dataset] = write_curves(members, dataset, out / name)
     write_text(out / "report.md", to_markdown(title, rows, pictures, notes))
-    content = {"title": title, "rows": table.as_json(rows), "notes": notes}
+    write_text(out / "report.html", render(title, groups, rows, notes, TestImages(data_dir)))
+    content = {"title": title, "rows": [dataclasses.asdict(row) for row in rows], "notes": notes}
     write_text(out / MARK, json.dumps(content, indent=2) + "\n")
     return notes
 
@@ -61,7 +66,7 @@ def check_out(out: Path, *, overwrite: bool) -> None:
 
 def heading(groups: Sequence[Group]) -> str:
     """What is compared on what."""
-    networks = list(dict.fromkeys(part.name for part in groups))
+    networks = list(dict.fromkeys(str(part.runs[0].setting("arch") or part.name) for part in groups))
     named = ", ".join(networks[:4]) + (f" and {len(networks) - 4} more" if len(networks) > 4 else "")
     return f"{named} on {' and '.join(by_dataset(groups))}"
 
@@ -78,7 +83,7 @@ def to_markdown(
     title: str, rows: Sequence[table.Row], pictures: dict[str, list[Path]], notes: Sequence[str]
 ) -> str:
     """The report as one page of Markdown."""
-    parts = [f"# {title}\n", table.markdown(rows)]
+    parts = [f"# {title}\n", table.markdown(rows), table.explain(rows) + "\n"]
     for dataset, paths in pictures.items():
         parts += [f"![Error and loss on {dataset} against epochs]({path.name})\n" for path in paths[:1]]
     if notes:

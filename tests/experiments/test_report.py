@@ -52,13 +52,13 @@ def test_markdown_has_the_same_numbers(runs, report):
     assert f"| {found.mean():.2f} ± {found.std(ddof=1):.2f} |" in row
     assert "| 75,290 |" in row
     assert "](curves.png)" in text
-    assert "stopped by --max-steps at step 9" in text
+    assert "stopped at step 9 of the 82 of its schedule" in text
 
 
 def test_curves_are_drawn_twice(report):
     assert (report / "curves.png").read_bytes().startswith(b"\x89PNG")
     svg = (report / "curves.svg").read_text()
-    for label in ("resnet8 (2 seeds)", "plain8", "validation", "cross-entropy (nats", "error (%)", "epoch"):
+    for label in ("resnet8, 2 seeds", "plain8", "validation", "cross-entropy (nats", "error (%)", "epoch"):
         assert label in svg
 
 
@@ -84,12 +84,14 @@ def test_an_unfinished_run_is_shown_with_what_there_is(runs, tmp_path):
     assert any("not finished" in note for note in notes)
 
 
-def test_settings_tell_networks_of_the_same_name_apart(small, finished, tmp_path):
-    train([*small, "--learning-rate", "0.02", "--max-steps", "2", "--workdir", str(tmp_path / "slow")])
+def test_settings_tell_networks_of_the_same_name_apart(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "slow")
+    config = json.loads((finished / "config.json").read_text())
+    config["config"]["optim"]["learning_rate"] = 0.02
+    (tmp_path / "slow" / "config.json").write_text(json.dumps(config))
     write_report([finished, tmp_path / "slow"], tmp_path / "report")
     rows = json.loads((tmp_path / "report" / "report.json").read_text())["rows"]
-    assert len({row["network"] for row in rows}) == 2
-    assert all(row["network"].startswith("resnet8, learning rate 0.") for row in rows)
+    assert [row["network"] for row in rows] == [f"resnet8 (learning rate {rate})" for rate in (0.1, 0.02)]
 
 
 @pytest.mark.parametrize(
