@@ -35,7 +35,11 @@ def parse(prog: str, about: str, args: Sequence[str], dataset: str = "cifar10") 
     if config.run.resume and (written := saved_config(config.workdir)):
         # The run goes on as it was told to: only what is said now can differ.
         before = dataclasses.replace(
-            written, run=dataclasses.replace(written.run, max_steps=None, resume=False, overwrite=False)
+            written,
+            run=dataclasses.replace(written.run, max_steps=None, resume=False, overwrite=False),
+            parallel=dataclasses.replace(
+                written.parallel, coordinator=None, num_processes=None, process_id=None
+            ),
         )
         config = parse_flags(Config, prog, about, args, before)
     return config

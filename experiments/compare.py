@@ -53,7 +53,7 @@ def compare(comparison: Comparison, args: Sequence[str] | None) -> None:
     Raises:
         ConfigError: A setting that cannot be.
     """
-    from experiments.console import Console
+    from experiments.processes import begin
     from experiments.report import write_report
     from experiments.report.write import check_out
     from experiments.several import by_seed, run_all, say_spread
@@ -64,7 +64,7 @@ def compare(comparison: Comparison, args: Sequence[str] | None) -> None:
         member.check()
     check_out(folder / "report", overwrite=True)  # before hours of training, not after
 
-    console = Console()
+    console = begin(members[0].parallel)
     done = run_all([config for seeds in configs.values() for config in seeds], console)
     seeds = members[0].run.seeds
     for place, arch in enumerate(configs):
@@ -109,6 +109,7 @@ def read(comparison: Comparison, args: Sequence[str]) -> tuple[Path, list[Config
                 model=dataclasses.replace(config.model, arch=arch),
                 data=config.data,
                 optim=config.optim,
+                parallel=config.parallel,
                 run=dataclasses.replace(config.run, workdir=str(folder)),
             )
         )

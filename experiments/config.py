@@ -64,6 +64,8 @@ class OptimConfig:
     """Length in steps instead of epochs."""
     learning_rate: float = 0.1
     """At its highest."""
+    scale_learning_rate: bool = False
+    """Multiply it by --batch-size / 256 (Goyal et al. 2017, section 2.1)."""
     schedule: Literal["constant", "step", "cosine", "one-cycle"] = "cosine"
     """Shape of the learning rate over the training."""
     milestones: tuple[float, ...] = (0.5, 0.75)
@@ -88,6 +90,49 @@ class OptimConfig:
     """Decay BatchNorm's parameters and biases too."""
     label_smoothing: float = 0.0
     """Share of the target spread over all classes."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ParallelConfig:
+    """Many devices, many processes. --batch-size is shared by all of them."""
+
+    parallel: Literal["auto", "jit", "shard_map", "pmap"] = "auto"
+    """How the step is spread over devices; all train alike. auto is jit, for --bn per-device shard_map."""
+    bn: Literal["global", "per-device"] = "global"
+    """BatchNorm's statistics in training: the whole batch's, or each device's own."""
+    shard_params: bool = False
+    """Give each device a part of parameters and optimiser state instead of all of them."""
+    accumulate: int = 1
+    """Parts of the batch that pass one after the other; BatchNorm takes each part's own statistics."""
+    remat: bool = False
+    """Compute activations again in the backward pass rather than keep them."""
+    coordinator: str | None = None
+    """HOST:PORT where process 0 listens; auto under Slurm, MPI, Kubernetes and on TPUs."""
+    num_processes: int | None = None
+    """With --coordinator HOST:PORT: how many processes there are."""
+    process_id: int | None = None
+    """With --coordinator HOST:PORT: which of them this is, from 0."""
+
+    def check(self) -> None:
+        """See ``Config.check``."""
+        if self.accumulate < 1:
+            raise ConfigError(f"--accumulate must be more than 0, not {self.accumulate}")
+        if self.bn == "per-device" and self.parallel == "jit":
+            raise ConfigError("--parallel jit sees the whole batch: --bn per-device needs shard_map or pmap")
+        if self.shard_params and (self.parallel in ("shard_map", "pmap") or self.bn == "per-device"):
+            raise ConfigError("--shard-params goes with --parallel jit and --bn global alone")
+        count, index = self.num_processes, self.process_id
+        if self.coordinator in (None, "auto"):
+            if count is not None or index is not None:
+                raise ConfigError("--num-processes and --process-id need --coordinator HOST:PORT")
+            return
+        host, _, port = self.coordinator.rpartition(":")
+        if not host or not port.isdecimal():
+            raise ConfigError(f"--coordinator is HOST:PORT or auto, not {self.coordinator}")
+        if count is None or index is None:
+            raise ConfigError("--coordinator HOST:PORT needs --num-processes and --process-id")
+        if not 0 <= index < count:
+            raise ConfigError(f"--process-id is 0 to {count - 1}, of --num-processes {count}, not {index}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,6 +172,7 @@ class Config:
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     optim: OptimConfig = dataclasses.field(default_factory=OptimConfig)
+    parallel: ParallelConfig = dataclasses.field(default_factory=ParallelConfig)
     run: RunConfig = dataclasses.field(default_factory=RunConfig)
 
     @property
@@ -187,10 +233,13 @@ class Config:
             raise ConfigError("--nesterov is a form of sgd's momentum: leave it out, or --optimizer sgd")
         if self.run.resume and self.run.overwrite:
             raise ConfigError("--resume keeps the run and --overwrite deletes it: choose one")
+        self.parallel.check()
         try:
-            create_model(**self.model_arguments(num_classes=10))
+            model = create_model(**self.model_arguments(num_classes=10))
         except ValueError as error:
             raise ConfigError(f"--arch {self.model.arch}: {error}") from None
+        if self.parallel.remat and not hasattr(model, "remat"):
+            raise ConfigError(f"--remat: {self.model.arch} has no stages to compute again")
 
     def model_arguments(self, num_classes: int) -> dict[str, Any]:
         """What ``create_model`` takes, as JSON can hold it."""

@@ -13,8 +13,9 @@ PLAIN_EVERY = 10.0  # Seconds between lines of progress where there is no termin
 class Console:
     """Prints to standard output; also a ``jax_resnet.data.Reporter``."""
 
-    def __init__(self) -> None:
-        self._rich = RichConsole(highlight=False, soft_wrap=True)
+    def __init__(self, *, quiet: bool = False) -> None:
+        """``quiet`` prints nothing: another process speaks for all."""
+        self._rich = RichConsole(highlight=False, soft_wrap=True, quiet=quiet)
 
     def line(self, text: str) -> None:
         """Prints a line, above any bar."""

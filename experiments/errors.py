@@ -19,3 +19,12 @@ class Stopped(Exception):  # noqa: N818 - it is no error
         how = how or f"--resume --workdir {workdir} goes on"
         super().__init__(f"stopped at step {step}, checkpoint written; {how}")
         self.number, self.step, self.workdir = number, step, workdir
+
+
+class LaunchedError(Exception):
+    """A launched process failed; the message says which and how, unless the process has said so itself."""
+
+    def __init__(self, code: int, message: str | None) -> None:
+        """Remembers the exit code."""
+        super().__init__(message or "")
+        self.code = code

@@ -9,6 +9,7 @@ import numpy as np
 from jax_resnet import train
 from jax_resnet.data import Split
 from jax_resnet.data.batches import eval_batches
+from jax_resnet.parallel import process_shard
 
 
 class Evaluation(NamedTuple):
@@ -40,15 +41,18 @@ def evaluate(
         eval_step: See ``train.make_eval_step``.
         variables: Of the network.
         split: The examples.
-        batch_size: More than there are examples is as many as there are.
+        batch_size: As many as there are examples do; rounded up to what devices can share equally.
         advance: Told of every batch done how many examples it had.
     """
+    batch_size = min(batch_size, len(split))
+    batch_size += -batch_size % jax.device_count()
     loss, correct, count, logits = 0.0, 0, 0, []
-    for batch in eval_batches(split, min(batch_size, len(split))):
+    for batch in eval_batches(split, batch_size, shard=process_shard()):
         batch_logits, metrics = eval_step(variables, batch)
-        logits.append(np.asarray(batch_logits)[batch["mask"]])
+        logits.append(np.asarray(batch_logits))
         loss += float(metrics["loss"])
         correct += int(metrics["correct"])
         count += int(metrics["count"])
-        advance(int(batch["mask"].sum()))
-    return Evaluation(loss / count, correct / count, count, np.concatenate(logits))
+        advance(int(metrics["count"]))
+    # Padding is at the very end alone, whoever's rows it is in.
+    return Evaluation(loss / count, correct / count, count, np.concatenate(logits)[:count])

@@ -5,7 +5,9 @@ import signal
 import time
 from collections import deque
 from types import FrameType
+from typing import Any
 
+import numpy as np
 import optax
 
 from experiments.console import Console
@@ -16,6 +18,7 @@ from experiments.run_folder import WATCHED, RunFolder
 from experiments.setup import Experiment
 from jax_resnet.checkpoint import Checkpointer
 from jax_resnet.data import Split
+from jax_resnet.parallel import agree
 from jax_resnet.train import Metrics, TrainState
 
 # Steps handed to the device before the oldest one's metrics are waited for: enough to keep it busy.
@@ -50,7 +53,10 @@ class Loop:
         records = folder.records()
         self._seconds_before = max((record.get("seconds", 0.0) for record in records), default=0.0)
         self._started = time.perf_counter()
-        self._stopped_by: int | None = None
+        # Asked for here, and what all processes have agreed on since: a signal's number, and a checkpoint.
+        self._stop_asked = self._stop = 0
+        self._checkpoint_agreed = False
+        self._agree = agree(experiment.plan.mesh)
         self._saved_at = time.monotonic()
         self._validated = {r["step"]: r["accuracy"] for r in records if r["kind"] == "val"}
         self._watched = {r["step"] for r in records if r["kind"] == "test"}
@@ -92,30 +98,34 @@ class Loop:
     def _run(self, until: int) -> None:
         experiment, run = self.experiment, self.experiment.config.run
         batches = experiment.batches(self.step)
-        pending: deque[tuple[int, Metrics]] = deque()
+        pending: deque[tuple[int, Metrics, Any]] = deque()
 
         def absorb(keep: int) -> None:
             while len(pending) > keep:
-                self._meter.add(*pending.popleft())
+                step, metrics, votes = pending.popleft()
+                self._meter.add(step, metrics)
+                stop, checkpoint = (int(vote) for vote in np.asarray(votes))
+                self._stop, self._checkpoint_agreed = stop or self._stop, bool(checkpoint)
                 show(self._meter.step, self._meter.news)
                 if estimate := self._meter.estimate(until):
                     self.console.line(estimate)
 
         while self.step < until:
             with self.console.training(self.step, until) as show:
-                while self.step < until and self._stopped_by is None:
+                while self.step < until and not self._stop:
+                    votes = np.array([self._stop_asked, self._checkpoint_due(run.checkpoint_minutes)])
                     self.state, metrics = experiment.train_step(self.state, next(batches))
                     self.step += 1
-                    pending.append((self.step, metrics))
+                    pending.append((self.step, metrics, self._agree(votes)))
                     absorb(IN_FLIGHT - 1)
-                    if self._evaluation_due() or self._checkpoint_due(run.checkpoint_minutes):
+                    if self._evaluation_due() or self._checkpoint_agreed:
                         break
                 absorb(0)
             self._meter.flush()
-            if self._stopped_by is not None:
+            if self._stop:
                 self._save(None)
                 self.checkpointer.wait()
-                raise Stopped(self._stopped_by, self.step, self.folder.path)
+                raise Stopped(self._stop, self.step, self.folder.path)
             with self._meter.paused():
                 accuracy = self._validate() if self._evaluation_due() or self.step == until else None
                 self._watch_test()
@@ -181,8 +191,9 @@ class Loop:
             raise diverged(self.experiment, self.step, "a parameter")
         self.checkpointer.save(self.state, self.experiment.described, accuracy)
         self._saved_at = time.monotonic()
+        self._checkpoint_agreed = False
 
     def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
-        if self._stopped_by is not None:  # asked twice: the user will not wait for a checkpoint
+        if self._stop_asked:  # asked twice: the user will not wait for a checkpoint
             raise KeyboardInterrupt
-        self._stopped_by = number
+        self._stop_asked = number

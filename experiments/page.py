@@ -14,12 +14,12 @@ def run_page(module: str, dataset: str, about: str, args: Sequence[str] | None) 
         args: The flags; None for the command line's.
     """
     from experiments.cli import parse
-    from experiments.console import Console
+    from experiments.processes import begin
     from experiments.run import run
     from experiments.several import by_seed, run_all, say_spread
 
     config = parse(f"python -m {module}", about, sys.argv[1:] if args is None else args, dataset)
-    console = Console()
+    console = begin(config.parallel)
     if config.run.seeds == 1:
         run(config, console)
     else:

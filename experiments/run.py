@@ -15,6 +15,7 @@ from experiments.loop import Loop
 from experiments.run_folder import RunFolder, device, open_run, provenance, versions
 from experiments.setup import Experiment, build
 from jax_resnet import checkpoint, data
+from jax_resnet.parallel import from_first
 
 # What a resumed run may be told anew: nothing that its numbers depend on.
 MAY_CHANGE = {
@@ -30,6 +31,7 @@ MAY_CHANGE = {
         "overwrite",
     },
     "data": {"data_dir", "archive", "mirror"},
+    "parallel": {"parallel", "shard_params", "remat", "coordinator", "num_processes", "process_id"},
 }
 
 
@@ -62,16 +64,13 @@ def run(config: Config, console: Console) -> dict[str, Any]:
             f"{len(experiment.train):,} images{held_out}, {experiment.total_steps:,} steps of "
             f"{config.optim.batch_size}, recipe {config.recipe}, on {device()}; run folder {folder.path}"
         )
-        checkpointer = checkpoint.Checkpointer(folder.path)
-        try:
+        with checkpoint.Checkpointer(folder.path) as checkpointer:
             loop = Loop(experiment, folder, checkpointer, console)
             limit = config.run.max_steps or experiment.total_steps
             loop.run(until=max(min(limit, experiment.total_steps), loop.step))
             checkpointer.wait()
             summary = finish(experiment, loop, folder, console)
-        finally:
-            checkpointer.close()
-    return summary
+    return from_first(lambda: summary)  # when all that process 0 writes is written
 
 
 def finish(experiment: Experiment, loop: Loop, folder: RunFolder, console: Console) -> dict[str, Any]:
@@ -82,11 +81,11 @@ def finish(experiment: Experiment, loop: Loop, folder: RunFolder, console: Conso
     best = last
     if best_step not in (None, loop.step):
         restored = checkpoint.restore(folder.path, which=best_step)
-        best = test(experiment, restored.variables, "best", best_step, folder, console)
+        best = test(experiment, experiment.plan.place(restored.variables), "best", best_step, folder, console)
     folder.write_predictions(labels=experiment.test.labels, logits_last=last.logits, logits_best=best.logits)
-    plots.curves(
-        folder.records(), f"{config.model.arch} on {config.data.dataset}", folder.path / "curves.png"
-    )
+    records = folder.records()
+    if folder.writes:
+        plots.curves(records, f"{config.model.arch} on {config.data.dataset}", folder.path / "curves.png")
     summary = {
         "arch": config.model.arch,
         "recipe": config.recipe,

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import jax
 import numpy as np
@@ -21,6 +21,7 @@ import jax_resnet
 from experiments.errors import ExperimentError
 from experiments.records import read_records
 from jax_resnet.checkpoint import CHECKPOINTS
+from jax_resnet.parallel import from_first
 
 # All that --overwrite deletes: whatever else lies in the folder is somebody's.
 OURS = (
@@ -38,7 +39,7 @@ WATCHED = "watched"
 
 
 class RunFolder:
-    """Opens a folder for one run at a time, and appends its metrics."""
+    """Opens a folder for one run at a time, and appends its metrics; of many processes, the first does."""
 
     def __init__(self, path: Path, *, resume: bool, overwrite: bool) -> None:
         """Makes the folder, or checks that it is this run's to write in.
@@ -48,28 +49,41 @@ class RunFolder:
                 ``overwrite`` is given, or another process is running in it.
         """
         self.path = path
+        self._lock: TextIO | None = None
+        self._events: SummaryWriter | None = None
+        self._metrics = path / "metrics.jsonl"
+        from_first(lambda: self._open(resume, overwrite), errors=(ExperimentError,))
+
+    def _open(self, resume: bool, overwrite: bool) -> None:
+        path = self.path
         try:
             path.mkdir(parents=True, exist_ok=True)
-            self._lock = (path / ".lock").open("w")
+            lock = (path / ".lock").open("w")
         except OSError as error:
             raise ExperimentError(
                 f"cannot write to --workdir {path}: {error.strerror}; name a folder of yours"
             ) from None
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            self._lock.close()
+            lock.close()
             raise ExperimentError(f"another process is running in {path}; name another --workdir") from None
         if overwrite:
             self._delete()
         elif not resume and any((path / name).exists() for name in OURS):
-            self._lock.close()
+            lock.close()
             raise ExperimentError(f"{path} holds a run already: --resume it, --overwrite it, or name another")
-        self._events: SummaryWriter | None = None
-        self._metrics = path / "metrics.jsonl"
+        self._lock = lock
+
+    @property
+    def writes(self) -> bool:
+        """Whether this is the process that writes."""
+        return self._lock is not None
 
     def close(self) -> None:
         """Ends the writing, and lets others in."""
+        if self._lock is None:
+            return
         if self._events is not None:
             self._events.close()
         (self.path / ".lock").unlink(missing_ok=True)
@@ -79,6 +93,8 @@ class RunFolder:
 
     def log(self, record: dict[str, Any]) -> None:
         """Appends a record to ``metrics.jsonl`` and its numbers to TensorBoard."""
+        if not self.writes:
+            return
         with self._metrics.open("a") as file:
             file.write(json.dumps(record) + "\n")
         if self._events is None:  # not before: a run that never starts leaves nothing behind
@@ -89,7 +105,8 @@ class RunFolder:
 
     def records(self) -> list[dict[str, Any]]:
         """Everything logged so far; a last line cut short by a crash is left out."""
-        return read_records(self._metrics)
+        records: list[dict[str, Any]] = from_first(lambda: read_records(self._metrics))
+        return records
 
     def rewind(self, step: int) -> None:
         """Drops what was logged after ``step``, and the tests at earlier ends: it comes again."""
@@ -103,11 +120,15 @@ class RunFolder:
 
     def write_predictions(self, labels: np.ndarray, logits_last: np.ndarray, logits_best: np.ndarray) -> None:
         """Writes ``predictions.npz``: the test set's labels, and what two checkpoints made of it."""
+        if not self.writes:
+            return
         np.savez(
             self.path / "predictions.npz", labels=labels, logits_last=logits_last, logits_best=logits_best
         )
 
     def _replace(self, name: str, text: str) -> None:
+        if not self.writes:
+            return
         draft = self.path / f".{name}"
         draft.write_text(text)
         draft.replace(self.path / name)
@@ -141,10 +162,11 @@ def versions() -> dict[str, str]:
 def device() -> str:
     """What computes: kind and number of the devices, and of a CPU the cores this process may use."""
     devices = jax.devices()
+    processes = f" each of {jax.process_count()} processes" if jax.process_count() > 1 else ""
     if devices[0].platform == "cpu":
         count = "" if len(devices) == 1 else f"{len(devices)} x "
-        return f"{count}cpu, {len(os.sched_getaffinity(0))} cores"
-    return f"{len(devices)} x {devices[0].device_kind}"
+        return f"{count}cpu, {len(os.sched_getaffinity(0))} cores{processes}"
+    return f"{len(devices)} x {devices[0].device_kind}{processes}"
 
 
 def provenance() -> dict[str, Any]:

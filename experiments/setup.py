@@ -20,6 +20,7 @@ from jax_resnet.data.padding import padded
 from jax_resnet.data.splits import hold_out
 from jax_resnet.models import create_model
 from jax_resnet.models.registry import find
+from jax_resnet.parallel import Plan, data_mesh, process_shard
 from jax_resnet.train import (
     Batch,
     Metrics,
@@ -46,8 +47,9 @@ class Experiment:
         schedule: From step to learning rate.
         steps_per_epoch: Updates in a pass.
         total_steps: Updates in the whole training.
-        train_step: Jitted; donates the state.
-        eval_step: Jitted.
+        plan: How they are spread over devices.
+        train_step: Compiled; takes this process's rows of a batch, donates the state.
+        eval_step: Compiled; takes this process's rows, returns the logits of all.
         state: The initial state.
         parameters: Number of trainable ones.
     """
@@ -62,6 +64,7 @@ class Experiment:
     schedule: optim.Schedule
     steps_per_epoch: int
     total_steps: int
+    plan: Plan
     train_step: Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
     eval_step: Callable[[Variables, Batch], tuple[jax.Array, Metrics]]
     state: TrainState
@@ -69,7 +72,13 @@ class Experiment:
 
     def batches(self, start: int) -> Iterator[dict[str, np.ndarray]]:
         """Training batches from step ``start`` on, without end."""
-        return train_batches(self.train, self.config.optim.batch_size, seed=self.config.run.seed, start=start)
+        return train_batches(
+            self.train,
+            self.config.optim.batch_size,
+            seed=self.config.run.seed,
+            start=start,
+            shard=process_shard(),
+        )
 
     def learning_rate(self, step: int) -> float:
         """Of the update that follows ``step`` updates."""
@@ -97,10 +106,13 @@ def build(config: Config, dataset: Dataset) -> Experiment:
     except ValueError as error:
         flag = "--val-size" if "validation" in str(error) else "--batch-size"
         raise ConfigError(f"{flag}: {error}") from None
+    plan = make_plan(config)
     total = config.optim.steps or config.optim.epochs * per_epoch
 
     arguments = config.model_arguments(dataset.num_classes)
     model = create_model(**arguments)
+    if config.parallel.remat:
+        model = model.clone(remat=[f"stage{i + 1}" for i in range(len(model.stage_sizes))])
     schedule = make_schedule(config, total, per_epoch)
     tx = make_optimizer(config, schedule)
     try:
@@ -114,8 +126,17 @@ def build(config: Config, dataset: Dataset) -> Experiment:
         variables, _ = initialise_from(config.model.init_from, model, state.variables)
         state = state.replace(**variables)
     augment = make_augment(mean, std, crop_padding=config.data.crop_padding, flip=config.data.flip)
-    train_step = make_train_step(model, tx, augment, label_smoothing=config.optim.label_smoothing)
-    eval_step = make_eval_step(model, lambda images: normalize(images, mean, std))
+    train_step = make_train_step(
+        model,
+        tx,
+        augment,
+        label_smoothing=config.optim.label_smoothing,
+        accumulate=config.parallel.accumulate,
+        axis_name=plan.axis_name,
+        batch_norm=config.parallel.bn,
+    )
+    eval_step = make_eval_step(model, lambda images: normalize(images, mean, std), axis_name=plan.axis_name)
+    state = plan.place(state)
     return Experiment(
         config=config,
         described={
@@ -137,11 +158,31 @@ def build(config: Config, dataset: Dataset) -> Experiment:
         schedule=schedule,
         steps_per_epoch=per_epoch,
         total_steps=total,
-        train_step=jax.jit(train_step, donate_argnums=0),
-        eval_step=jax.jit(eval_step),
+        plan=plan,
+        train_step=plan.train_step(train_step, state),
+        eval_step=plan.eval_step(eval_step),
         state=state,
         parameters=sum(leaf.size for leaf in jax.tree.leaves(state.params)),
     )
+
+
+def make_plan(config: Config) -> Plan:
+    """How the steps are spread over the devices there are.
+
+    Raises:
+        ConfigError: The batch cannot be shared equally.
+    """
+    told, mesh = config.parallel, data_mesh()
+    size, parts = config.optim.batch_size, mesh.size * told.accumulate
+    if size % parts:
+        below = size // parts * parts
+        near = " or ".join(str(n) for n in (below, below + parts) if n)
+        by = f"{mesh.size} devices" + (f" in {told.accumulate} parts" if told.accumulate > 1 else "")
+        raise ConfigError(f"--batch-size {size} cannot be shared equally by {by}: {near} can")
+    mode = told.parallel
+    if mode == "auto":
+        mode = "shard_map" if told.bn == "per-device" else "jit"
+    return Plan(mesh, mode, shard_params=told.shard_params)
 
 
 def make_optimizer(config: Config, schedule: optim.Schedule) -> optax.GradientTransformation:
@@ -170,13 +211,14 @@ def make_optimizer(config: Config, schedule: optim.Schedule) -> optax.GradientTr
 def make_schedule(config: Config, total: int, per_epoch: int) -> optim.Schedule:
     """The learning rate over ``total`` steps, ``per_epoch`` to a pass."""
     optimiser = config.optim
+    peak = optimiser.learning_rate * (optimiser.batch_size / 256 if optimiser.scale_learning_rate else 1)
     if optimiser.schedule == "constant":
-        schedule = optim.piecewise(optimiser.learning_rate, [])
+        schedule = optim.piecewise(peak, [])
     elif optimiser.schedule == "step":
         edges = [round(share * total) for share in optimiser.milestones]
-        schedule = optim.piecewise(optimiser.learning_rate, edges, optimiser.factor)
+        schedule = optim.piecewise(peak, edges, optimiser.factor)
     elif optimiser.schedule == "cosine":
-        schedule = optim.cosine(optimiser.learning_rate, total)
+        schedule = optim.cosine(peak, total)
     else:
-        schedule = optim.one_cycle(optimiser.learning_rate, total, peak_at=optimiser.peak_at)
+        schedule = optim.one_cycle(peak, total, peak_at=optimiser.peak_at)
     return optim.warmup(schedule, round(optimiser.warmup_epochs * per_epoch))

@@ -3,7 +3,8 @@
 import sys
 from collections.abc import Callable
 
-from experiments.errors import ConfigError, ExperimentError, Stopped
+from experiments.errors import ConfigError, ExperimentError, LaunchedError, Stopped
+from experiments.processes import leave
 from jax_resnet.allocator import keep_freed_memory
 
 
@@ -14,11 +15,14 @@ def start(main: Callable[[], None]) -> None:
         main()
     except Exception as error:
         code = exit_code(error)
+        leave(error, describe(error), code)
         if code is None:
             raise
-        say(describe(error))
+        if message := describe(error):
+            say(message)
         sys.exit(code)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        leave(error, "interrupted", 130)
         say("interrupted")
         sys.exit(130)
 
@@ -30,6 +34,8 @@ def exit_code(error: Exception) -> int | None:
 
     if isinstance(error, ConfigError):
         return 2
+    if isinstance(error, LaunchedError):
+        return error.code
     if isinstance(error, Stopped):
         return 128 + error.number
     if isinstance(error, DataError | CheckpointError | ExperimentError | OSError):

@@ -6,11 +6,12 @@ the network back needs neither the optimiser nor the devices that wrote it.
 """
 
 import contextlib
+import functools
 import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 import jax
 import orbax.checkpoint as ocp
@@ -19,6 +20,7 @@ from orbax.checkpoint import checkpoint_managers
 
 from jax_resnet import manifest
 from jax_resnet.models import create_model
+from jax_resnet.parallel import from_first
 from jax_resnet.train import TrainState
 
 CHECKPOINTS = "checkpoints"
@@ -45,6 +47,9 @@ class Restored(NamedTuple):
 
 class Checkpointer:
     """Writes a run's checkpoints in the background; keeps the last two and the best.
+
+    All processes of a run take part in all of it, each writing and reading what is on its devices: the folder
+    is one that all of them see. What is read goes to whatever devices there are then.
 
     The best is the one of highest validation accuracy, the earliest of equals.
     """
@@ -107,10 +112,10 @@ class Checkpointer:
         Raises:
             CheckpointError: There are checkpoints, and none can be read.
         """
-        steps, trouble = self.steps(), ""
+        steps, trouble = from_first(self.steps), ""
         for step in reversed(steps):
             try:
-                if trouble := manifest.damage(self._folder / str(step)):
+                if trouble := from_first(functools.partial(manifest.damage, self._folder / str(step))):
                     raise CheckpointError(trouble)
                 items = self._manager.restore(
                     step,
@@ -151,6 +156,14 @@ class Checkpointer:
         """Waits, and releases the folder."""
         self.wait()
         self._manager.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        # After an error other processes may be gone, and to wait would be to wait for them.
+        if kind is None or jax.process_count() == 1:
+            self.close()
 
 
 def save(path: str | os.PathLike[str], variables: Mapping[str, Any], config: Mapping[str, Any]) -> None:

@@ -4,7 +4,6 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
 
 import tyro
 
@@ -17,7 +16,7 @@ from experiments.start import start
 class ReportConfig:
     """What to compare, and where to say so."""
 
-    runs: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="RUN ...")] = ()
+    runs: tyro.conf.Positional[tuple[str, ...]] = ()
     """Folders of runs, or folders that hold such folders."""
     out: str = "report"
     """The folder to write: report.html, report.md, report.json, curves.png, curves.svg."""

@@ -14,6 +14,7 @@ pytest.importorskip("sklearn", reason="the digits data set is scikit-learn's")
 SMALL = [
     *("--dataset", "digits", "--arch", "resnet8", "--batch-size", "32", "--val-size", "100"),
     *("--epochs", "2", "--log-every", "5", "--crop-padding", "1", "--schedule", "cosine"),
+    *("--warmup-epochs", "0"),
 ]
 
 

@@ -1,0 +1,144 @@
+"""Runs a program as several processes of this machine: for trying, and for testing.
+
+python -m experiments.launch --processes 2 -- -m experiments.cifar10 --arch resnet20
+"""
+
+import collections
+import contextlib
+import dataclasses
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+
+from experiments.errors import ConfigError, LaunchedError
+from experiments.processes import LOST_CODE
+from experiments.start import start
+
+# Seconds: for the others to end by themselves once one has, and then to obey SIGTERM.
+GRACE, PATIENCE = 40.0, 10.0
+# Lines of standard error that are kept of each process that does not write to the terminal.
+KEPT = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class LaunchConfig:
+    """What stands before the --."""
+
+    processes: int = 2
+    """How many; the processors are shared out among them."""
+
+
+class Process:
+    """One of the processes; process 0 has the terminal, of the others the last errors are kept."""
+
+    def __init__(self, index: int, command: Sequence[str], cores: set[int]) -> None:
+        """Starts it."""
+        self.index = index
+        self.errors: collections.deque[str] = collections.deque(maxlen=KEPT)
+        quiet = {} if index == 0 else {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+        # A session of its own: Ctrl-C reaches the launcher alone, which passes it on once.
+        self.process = subprocess.Popen(command, start_new_session=True, text=True, **quiet)  # type: ignore[call-overload]
+        with contextlib.suppress(OSError, AttributeError):
+            os.sched_setaffinity(self.process.pid, cores)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        if self.process.stderr is not None:
+            self.errors.extend(line.rstrip() for line in self.process.stderr)
+
+    def send(self, number: int) -> None:
+        """Sends a signal, if the process is still there."""
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(number)
+
+    def end(self) -> str:
+        """How it ended, in words."""
+        self._reader.join(timeout=1)
+        code = self.process.returncode
+        if code < 0:
+            return f"process {self.index} was ended by {signal.Signals(-code).name}"
+        said = [line.removeprefix("error: ") for line in self.errors if line.strip()]
+        return f"process {self.index} ended with exit code {code}" + (f": {said[-1]}" if said else "")
+
+
+def launch(command: Sequence[str], processes: int) -> None:
+    """Runs ``python COMMAND --coordinator ...`` so many times at once, and waits for all.
+
+    Raises:
+        LaunchedError: One of them failed; the others are ended.
+    """
+    address = f"localhost:{free_port()}"
+    cores = sorted(os.sched_getaffinity(0))
+    running = []
+    for index in range(processes):
+        told = ("--coordinator", address, "--num-processes", processes, "--process-id", index)
+        share = set(cores[index::processes]) or {cores[index % len(cores)]}
+        running.append(Process(index, [sys.executable, *command, *map(str, told)], share))
+
+    def pass_on(number: int, frame: object) -> None:
+        for process in running:
+            process.send(number)
+
+    previous = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        wait(running)
+    finally:
+        for process in running:
+            process.send(signal.SIGKILL)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    failed = [process for process in running if process.process.returncode]
+    if not failed:
+        return
+    # Those that ended because another did are not the cause.
+    causes = [process for process in failed if process.process.returncode != LOST_CODE] or failed
+    cause = min(causes, key=lambda process: (process.process.returncode > 0, process.index))
+    code = cause.process.returncode
+    said_already = cause.index == 0 and code > 0
+    raise LaunchedError(code if code > 0 else 128 - code, None if said_already else cause.end())
+
+
+def wait(running: Sequence[Process]) -> None:
+    """Returns when all have ended: by themselves, or soon after one of them failed."""
+    deadline, asked = float("inf"), False
+    while any(process.process.poll() is None for process in running):
+        if deadline == float("inf") and any(process.process.poll() for process in running):
+            deadline = time.monotonic() + GRACE
+        if time.monotonic() > deadline:
+            for process in running:
+                process.send(signal.SIGKILL if asked else signal.SIGTERM)
+            deadline, asked = time.monotonic() + PATIENCE, True
+        time.sleep(0.05)
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens at."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Parses the flags and runs."""
+    from experiments.cli import parse_flags
+
+    args = list(sys.argv[1:] if args is None else args)
+    cut = args.index("--") if "--" in args else len(args)
+    about = "Runs what follows -- as several processes of this machine, which train together."
+    config = parse_flags(LaunchConfig, "python -m experiments.launch", about, args[:cut], LaunchConfig())
+    if config.processes < 1:
+        raise ConfigError(f"--processes must be more than 0, not {config.processes}")
+    if not args[cut + 1 :]:
+        raise ConfigError("after -- comes what to run: -- -m experiments.cifar10 --arch resnet20")
+    launch(args[cut + 1 :], config.processes)
+
+
+if __name__ == "__main__":
+    start(main)

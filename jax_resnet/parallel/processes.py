@@ -1,0 +1,60 @@
+"""Start and end of a run of many processes, on JAX's own distributed runtime."""
+
+import re
+
+import jax
+
+# Seconds. A process that is gone is noticed at once where its connections close, by its heartbeat else.
+HEARTBEAT = 30
+STARTING = 120
+ENDING = 20
+
+# What the runtime says, in many ways and classes, where another process does not answer.
+_LOST = re.compile(
+    r"gloo|connection (closed|reset|refused)|socket closed|broken pipe|coordination service|"
+    r"another task|peer|barrier|deadline exceeded|unavailable:|heartbeat|nccl",
+    re.IGNORECASE,
+)
+
+
+class ProcessLostError(Exception):
+    """Another process of the run is gone, and with it what it held."""
+
+
+def initialize(
+    coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None
+) -> None:
+    """Joins the processes of a run; to be called before anything else of JAX that looks for devices.
+
+    Args:
+        coordinator: ``HOST:PORT`` at which process 0 listens. None, as the others then, where JAX finds out
+            by itself: under Slurm, Open MPI or Kubernetes, and on TPUs.
+        num_processes: How many there are.
+        process_id: Which this is, from 0.
+
+    Raises:
+        RuntimeError: They did not come together within two minutes, or JAX cannot tell who they are.
+        ValueError: Likewise.
+    """
+    jax.distributed.initialize(
+        coordinator,
+        num_processes,
+        process_id,
+        initialization_timeout=STARTING,
+        heartbeat_timeout_seconds=HEARTBEAT,
+        shutdown_timeout_seconds=ENDING,
+    )
+
+
+def shutdown() -> None:
+    """Leaves the run, when all others do; does nothing where there are none."""
+    if jax.distributed.is_initialized():
+        jax.distributed.shutdown()
+
+
+def lost_process(error: BaseException) -> bool:
+    """Whether an error of the runtime means that another process is gone."""
+    if not jax.distributed.is_initialized() or jax.process_count() == 1:
+        return False
+    of_runtime = isinstance(error, jax.errors.JaxRuntimeError | ValueError | RuntimeError)
+    return of_runtime and _LOST.search(str(error)) is not None
