@@ -4,6 +4,7 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -16,7 +17,7 @@ from experiments.start import start
 class ReportConfig:
     """What to compare, and where to say so."""
 
-    runs: tyro.conf.Positional[tuple[str, ...]] = ()
+    runs: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="RUN ...")] = ()
     """Folders of runs, or folders that hold such folders."""
     out: str = "report"
     """The folder to write: report.html, report.md, report.json, curves.png, curves.svg."""
