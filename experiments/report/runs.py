@@ -115,7 +115,7 @@ def read_run(folder: Path) -> Run:
     if not summary:
         reached = max((record["step"] for record in records), default=0)
         notes.append(f"not finished: no summary.json, step {reached:,}; no mean over seeds has it")
-    elif (total := _scheduled(settings, summary)) > summary.get("steps", total):
+    elif (total := summary.get("total_steps", 0)) > summary.get("steps", total):
         notes.append(f"stopped at step {summary['steps']:,} of the {total:,} of its schedule")
     if predictions is None and summary:
         notes.append("no readable predictions.npz: it has no confusion matrix and no mistakes to show")
@@ -153,13 +153,6 @@ def _settings(written: dict[str, Any]) -> dict[str, Any]:
     for name, value in written.items():
         flat.update(value if isinstance(value, dict) else {name: value})
     return flat
-
-
-def _scheduled(settings: dict[str, Any], summary: dict[str, Any]) -> int:
-    """Steps of the whole schedule; 0 where that is not known."""
-    if settings.get("steps") or not summary.get("epochs"):
-        return settings.get("steps") or 0
-    return round(settings.get("epochs", 0) * summary["steps"] / summary["epochs"])
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -92,9 +92,8 @@ def test_weights_in_a_file_predict_as_the_run_they_come_from(finished, files, tm
     write_state_dict(path, to_torch(variables, model, style="akamaster"))
     mean, std = (map(str, config["data"][name]) for name in ("mean", "std"))
     file = files / "03.bmp"
-    [one] = predicted(
-        capsys, path, file, "--arch", "resnet8", "--dataset", "digits", "--mean", *mean, "--std", *std
-    )["images"]
+    told = ["--arch", "resnet8", "--dataset", "digits"]
+    [one] = predicted(capsys, path, file, *told, "--mean", *mean, "--std", *std)["images"]
     [other] = predicted(capsys, finished, file)["images"]
     for left, right in zip(one["predictions"], other["predictions"], strict=True):
         assert left["class"] == right["class"]
