@@ -90,6 +90,8 @@ class OptimConfig:
     """Decay BatchNorm's parameters and biases too."""
     label_smoothing: float = 0.0
     """Share of the target spread over all classes."""
+    ema: float = 0.0
+    """Evaluate and keep a moving average of the weights with this decay, such as 0.999; 0 for none."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -219,6 +221,7 @@ class Config:
             "--momentum": self.optim.momentum,
             "--beta2": self.optim.beta2,
             "--label-smoothing": self.optim.label_smoothing,
+            "--ema": self.optim.ema,
             "--warmup-error": self.optim.warmup_error,
         }
         for flag, number in shares.items():

@@ -166,7 +166,7 @@ class Loop:
         with self.console.progress(f"{name} (images)", len(split)) as advance:
             result = evaluate(
                 self.experiment.eval_step,
-                self.state.variables,
+                self.state.tested,
                 split,
                 self.experiment.config.run.eval_batch_size,
                 advance,

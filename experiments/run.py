@@ -76,7 +76,7 @@ def run(config: Config, console: Console) -> dict[str, Any]:
 def finish(experiment: Experiment, loop: Loop, folder: RunFolder, console: Console) -> dict[str, Any]:
     """Tests the last and the best checkpoint, once each, and writes what the run came to."""
     config = experiment.config
-    last = test(experiment, loop.state.variables, "last", loop.step, folder, console)
+    last = test(experiment, loop.state.tested, "last", loop.step, folder, console)
     best_step = loop.best_step
     best = last
     if best_step not in (None, loop.step):

@@ -125,12 +125,15 @@ def build(config: Config, dataset: Dataset) -> Experiment:
     if config.model.init_from:
         variables, _ = initialise_from(config.model.init_from, model, state.variables)
         state = state.replace(**variables)
+    if config.optim.ema:
+        state = state.averaging()
     augment = make_augment(mean, std, crop_padding=config.data.crop_padding, flip=config.data.flip)
     train_step = make_train_step(
         model,
         tx,
         augment,
         label_smoothing=config.optim.label_smoothing,
+        ema=config.optim.ema,
         accumulate=config.parallel.accumulate,
         axis_name=plan.axis_name,
         batch_norm=config.parallel.bn,

@@ -2,7 +2,8 @@
 
 A checkpoint of step ``s`` is a folder ``<run>/checkpoints/<s>`` of three items: ``variables``
 (``{"params", "batch_stats"}``), ``training`` (optimiser state, step and key) and ``config`` (JSON). Reading
-the network back needs neither the optimiser nor the devices that wrote it.
+the network back needs neither the optimiser nor the devices that wrote it. Where training keeps a moving
+average, that is what ``variables`` has, and ``training`` has those that training goes on from.
 """
 
 import contextlib
@@ -90,7 +91,7 @@ class Checkpointer:
         self._manager.save(
             step,
             args=ocp.args.Composite(
-                variables=ocp.args.StandardSave(state.variables),
+                variables=ocp.args.StandardSave(state.tested),
                 training=ocp.args.StandardSave(_training(state)),
                 config=ocp.args.JsonSave(dict(config)),
             ),
@@ -120,7 +121,7 @@ class Checkpointer:
                 items = self._manager.restore(
                     step,
                     args=ocp.args.Composite(
-                        variables=ocp.args.StandardRestore(like.variables),
+                        variables=ocp.args.StandardRestore(like.tested),
                         training=ocp.args.StandardRestore(_training(like)),
                     ),
                 )
@@ -133,6 +134,9 @@ class Checkpointer:
                 self._manager.delete(broken)
             training = dict(items["training"])
             key = jax.random.wrap_key_data(training.pop("key"))
+            if like.average is not None:
+                like = like.replace(average=items["variables"])
+                return like.replace(**training.pop("moving"), **training, key=key)
             return like.replace(**items["variables"], **training, key=key)
         if steps:
             raise CheckpointError(f"none of the checkpoints {steps} can be read: {trouble}")
@@ -253,7 +257,8 @@ def _rank(metrics: Mapping[str, Any]) -> tuple[float, int]:
 
 
 def _training(state: TrainState) -> dict[str, Any]:
-    return {"step": state.step, "opt_state": state.opt_state, "key": jax.random.key_data(state.key)}
+    items = {"step": state.step, "opt_state": state.opt_state, "key": jax.random.key_data(state.key)}
+    return items if state.average is None else {**items, "moving": state.variables}
 
 
 def _first_line(error: Exception) -> str:

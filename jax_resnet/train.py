@@ -17,6 +17,7 @@ import optax
 from flax import linen as nn
 from flax import struct
 
+from jax_resnet.averaging import moving_average
 from jax_resnet.layers import batch_statistics_over
 
 Batch = Mapping[str, Any]
@@ -40,6 +41,7 @@ class TrainState(struct.PyTreeNode):
         batch_stats: BatchNorm's running statistics.
         opt_state: The optimiser's.
         key: Never changes: step ``s`` draws from ``fold_in(key, s)``, example ``i`` from that and ``i``.
+        average: Moving average of ``variables``, see ``averaging``; None where there is none.
     """
 
     step: jax.Array
@@ -47,11 +49,21 @@ class TrainState(struct.PyTreeNode):
     batch_stats: Any
     opt_state: optax.OptState
     key: jax.Array
+    average: Any = None
 
     @property
     def variables(self) -> Variables:
-        """What ``model.apply`` takes."""
+        """What ``model.apply`` takes, as training moves it."""
         return {"params": self.params, "batch_stats": self.batch_stats}
+
+    @property
+    def tested(self) -> Variables:
+        """What to evaluate and to keep: the moving average where there is one, else ``variables``."""
+        return self.variables if self.average is None else self.average
+
+    def averaging(self) -> "TrainState":
+        """The state with a moving average that starts here."""
+        return self.replace(average=jax.tree.map(jnp.copy, self.variables))
 
 
 def create_state(
@@ -73,9 +85,15 @@ def create_state(
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array, label_smoothing: float = 0.0) -> jax.Array:
-    """The loss of each example, ``(N,)``; targets are ``(1 - s) * one_hot + s / classes``."""
-    targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), label_smoothing)
-    return optax.softmax_cross_entropy(logits, targets)
+    """The loss of each example, ``(N,)``; targets are ``(1 - s) * labels + s / classes``.
+
+    Args:
+        logits: ``(N, classes)``.
+        labels: Class numbers ``(N,)``, or shares of each class ``(N, classes)``.
+        label_smoothing: ``s``.
+    """
+    shares = labels if labels.ndim == 2 else jax.nn.one_hot(labels, logits.shape[-1])
+    return optax.softmax_cross_entropy(logits, optax.smooth_labels(shares, label_smoothing))
 
 
 def make_train_step(
@@ -83,7 +101,9 @@ def make_train_step(
     tx: optax.GradientTransformation,
     augment: Callable[[jax.Array, jax.Array], jax.Array],
     *,
+    mix: Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]] | None = None,
     label_smoothing: float = 0.0,
+    ema: float = 0.999,
     accumulate: int = 1,
     axis_name: str | None = None,
     batch_norm: Literal["global", "per-device"] = "global",
@@ -99,7 +119,10 @@ def make_train_step(
         tx: The optimiser; where it takes extra arguments, it is told ``error``, the share of the batch that
             is predicted wrongly.
         augment: From keys ``(N,)`` and the batch's images to what the network sees.
+        mix: From keys ``(N,)``, what ``augment`` returned and labels to images mixed with one another and
+            shares of classes ``(N, classes)``: see ``data.augment.make_mix``.
         label_smoothing: Of the loss.
+        ema: Decay of the moving average, where the state has one.
         accumulate: Parts of the batch that pass one after the other, their gradients averaged: the memory
             of a part, and the update of the whole batch but for BatchNorm, which normalises each part by
             its own statistics and moves the running ones once a part.
@@ -109,7 +132,8 @@ def make_train_step(
 
     Returns:
         The step. Its metrics: ``loss`` and ``correct`` (sums), ``count``, and ``grad_norm``, the L2 norm
-        of the mean loss's gradient; all are from before the update. ``learning_rate_scale`` is there where
+        of the mean loss's gradient; all are from before the update. Of mixed images the class with the
+        largest share is the correct one. ``learning_rate_scale`` is there where
         the optimiser's state has it.
     """
     tx = optax.with_extra_args_support(tx)
@@ -118,7 +142,9 @@ def make_train_step(
         params: Any, batch_stats: Any, part: Batch, augment_key: jax.Array, dropout_key: jax.Array
     ) -> tuple[Any, Any, Metrics]:
         keys = jax.vmap(jax.random.fold_in, (None, 0))(augment_key, part["index"])
-        images = augment(keys, part["image"])
+        images, labels = augment(keys, part["image"]), part["label"]
+        if mix is not None:
+            images, labels = mix(keys, images, labels)
 
         def loss_fn(params: Any) -> tuple[jax.Array, tuple[jax.Array, Any]]:
             with batch_statistics_over(axis_name if batch_norm == "global" else None):
@@ -129,12 +155,12 @@ def make_train_step(
                     mutable=["batch_stats"],
                     rngs={"dropout": dropout_key},
                 )
-            losses = cross_entropy(logits, part["label"], label_smoothing)
+            losses = cross_entropy(logits, labels, label_smoothing)
             return losses.mean(), (logits, updated.get("batch_stats", {}))
 
         (loss, (logits, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(params)
         count = jnp.asarray(part["label"].shape[0], jnp.int32)
-        correct = jnp.sum(jnp.argmax(logits, -1) == part["label"])
+        correct = jnp.sum(jnp.argmax(logits, -1) == (labels if mix is None else jnp.argmax(labels, -1)))
         return grads, batch_stats, {"loss": loss * count, "correct": correct, "count": count}
 
     def accumulated(
@@ -181,6 +207,9 @@ def make_train_step(
             batch_stats=batch_stats,
             opt_state=opt_state,
         )
+        if state.average is not None:
+            average = moving_average(state.average, state.variables, state.step, ema)
+            state = state.replace(average=average)
         return state, {**metrics, "grad_norm": optax.tree.norm(grads)}
 
     return train_step
