@@ -44,6 +44,16 @@ class DataConfig:
     """Random crops of the image padded by this much; 0 for none."""
     flip: bool = True
     """Mirror half of the images."""
+    randaugment: int = 0
+    """Operations of RandAugment on each image, one after another, such as 2; 0 for none."""
+    randaugment_magnitude: float = 9.0
+    """How strong they are, 0 to 30."""
+    cutout: int = 0
+    """Side of the square that is taken from each image, in pixels, such as 16 for CIFAR-10; 0 for none."""
+    mixup: float = 0.0
+    """Mix pairs of images and their labels, by shares from Beta(this, this), such as 0.2; 0 for not."""
+    cutmix: float = 0.0
+    """Put a rectangle of another image into each, labels likewise, such as 1; with --mixup, one or other."""
     mean: tuple[float, ...] = ()
     """Subtracted from pixels in [0, 1], a number a channel; the data set's own by default."""
     std: tuple[float, ...] = ()
@@ -209,6 +219,10 @@ class Config:
         not_negative = {
             "--val-size": self.data.val_size,
             "--crop-padding": self.data.crop_padding,
+            "--randaugment": self.data.randaugment,
+            "--cutout": self.data.cutout,
+            "--mixup": self.data.mixup,
+            "--cutmix": self.data.cutmix,
             "--weight-decay": self.optim.weight_decay,
             "--warmup-epochs": self.optim.warmup_epochs,
             "--test-every": self.run.test_every,
@@ -217,6 +231,10 @@ class Config:
         for flag, number in not_negative.items():
             if not number >= 0:
                 raise ConfigError(f"{flag} must be 0 or more, not {number}")
+        if not 0 <= self.data.randaugment_magnitude <= 30:
+            raise ConfigError(
+                f"--randaugment-magnitude must be 0 to 30, not {self.data.randaugment_magnitude}"
+            )
         shares = {
             "--momentum": self.optim.momentum,
             "--beta2": self.optim.beta2,
