@@ -14,7 +14,7 @@ from experiments.errors import ConfigError, ExperimentError
 from experiments.weights import initialise_from
 from jax_resnet import optim
 from jax_resnet.data import Dataset, Split
-from jax_resnet.data.augment import make_augment, normalize
+from jax_resnet.data.augment import make_augment, make_mix, normalize
 from jax_resnet.data.batches import steps_per_epoch, train_batches
 from jax_resnet.data.padding import padded
 from jax_resnet.data.splits import hold_out
@@ -127,11 +127,21 @@ def build(config: Config, dataset: Dataset) -> Experiment:
         state = state.replace(**variables)
     if config.optim.ema:
         state = state.averaging()
-    augment = make_augment(mean, std, crop_padding=config.data.crop_padding, flip=config.data.flip)
+    augment = make_augment(
+        mean,
+        std,
+        crop_padding=config.data.crop_padding,
+        flip=config.data.flip,
+        randaugment_ops=config.data.randaugment,
+        randaugment_magnitude=config.data.randaugment_magnitude,
+        cutout_size=config.data.cutout,
+    )
+    mix = make_mix(dataset.num_classes, mixup_alpha=config.data.mixup, cutmix_alpha=config.data.cutmix)
     train_step = make_train_step(
         model,
         tx,
         augment,
+        mix=mix,
         label_smoothing=config.optim.label_smoothing,
         ema=config.optim.ema,
         accumulate=config.parallel.accumulate,

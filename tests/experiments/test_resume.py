@@ -50,6 +50,31 @@ def test_a_resumed_run_goes_on_as_if_it_had_never_stopped(finished, small, tmp_p
     assert_same_weights(tmp_path, finished)
 
 
+def test_averages_and_augmentations_go_on_as_if_the_run_had_never_stopped(small, tmp_path):
+    every = [
+        *("--ema", "0.9", "--randaugment", "1", "--cutout", "8", "--mixup", "0.2", "--cutmix", "1"),
+        *("--optimizer", "adamw", "--learning-rate", "0.001", "--warmup-error", "0.8", "--log-every", "1"),
+    ]
+    main([*small, *every, "--max-steps", "6", "--workdir", str(tmp_path / "whole")])
+    main([*small, *every, "--max-steps", "3", "--workdir", str(tmp_path / "parts")])
+    main(["--resume", "--max-steps", "6", "--workdir", str(tmp_path / "parts")])
+    parts, whole = (metrics(tmp_path / name, "train", "test") for name in ("parts", "whole"))
+    assert [record for record in parts if record.get("which") != "best"] == whole
+    assert_same_weights(tmp_path / "parts", tmp_path / "whole")
+    warm = [record["learning_rate"] for record in whole if record["kind"] == "train"]
+    assert warm == pytest.approx([1e-4] * 6, rel=0.05)  # the error stays above 80%, the schedule is a cosine
+
+
+def test_the_test_set_is_watched_and_kept_so_when_resumed(small, tmp_path, capsys):
+    watched = [*small, "--test-every", "1", "--workdir", str(tmp_path)]
+    main([*watched, "--max-steps", "41"])
+    assert "[1] Test Loss: " in capsys.readouterr().out
+    main(["--resume", "--max-steps", "43", "--workdir", str(tmp_path)])
+    tests = metrics(tmp_path, "test")
+    assert [(r["which"], r["step"]) for r in tests if r["which"] != "best"] == [("watched", 41), ("last", 43)]
+    assert len(metrics(tmp_path, "val")) == 2
+
+
 def test_max_steps_below_where_the_run_is_tests_it_again(small, tmp_path):
     main([*small, "--max-steps", "4", "--workdir", str(tmp_path)])
     main(["--resume", "--max-steps", "2", "--workdir", str(tmp_path)])
