@@ -26,6 +26,7 @@ from experiments.report.series import Quantity, Series, final_test, held_out, tr
 # brown and grey instead, which the marks tell apart as well.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c5a2b", "#777777")
 MARKS = ("o", "s", "^", "D", "v", "P", "X", "<")
+BOLD, THIN = 2.4, 1.1
 DASHES = (0, (3, 1.5))
 INK, GRID = "#222222", "#dddddd"
 QUANTITIES: tuple[Quantity, Quantity] = ("error", "loss")
@@ -91,16 +92,17 @@ def draw(axis: Axes, groups: Sequence[Group], quantity: Quantity) -> None:
     """Draws all groups into one pair of axes."""
     seen: list[np.ndarray] = []
     ends = []
+    width = BOLD if len(groups) <= 4 else 0.75 * BOLD
     for place, group in enumerate(groups):
         color, mark = look(place)
         thin, bold = training(group, quantity), held_out(group, quantity)[0]
         if thin is not None:
-            axis.plot(thin.epochs, thin.mean, color=color, linewidth=1.1, linestyle=DASHES)
+            axis.plot(thin.epochs, thin.mean, color=color, linewidth=THIN, linestyle=DASHES)
             _band(axis, thin, color, alpha=0.1)
         if bold is not None:
             every = max(1, len(bold.epochs) // 10)
             axis.plot(
-                bold.epochs, bold.mean, color=color, linewidth=2.4, marker=mark, markersize=5,
+                bold.epochs, bold.mean, color=color, linewidth=width, marker=mark, markersize=5,
                 markevery=every, zorder=3,
             )  # fmt: skip
             _band(axis, bold, color, alpha=0.22)
@@ -137,7 +139,9 @@ def networks(groups: Sequence[Group]) -> list[Line2D]:
     lines = []
     for place, group in enumerate(groups):
         color, mark = look(place)
-        lines.append(Line2D([], [], color=color, marker=mark, markersize=5, linewidth=2.4, label=group.label))
+        line = Line2D([], [], color=color, marker=mark, markersize=5, linewidth=BOLD)
+        line.set_label(group.label)
+        lines.append(line)
     return lines
 
 
@@ -146,8 +150,8 @@ def kinds(groups: Sequence[Group]) -> list[Line2D]:
     star = Line2D([], [], color="white", marker="*", markersize=10, markeredgecolor=INK, linestyle="none")
     star.set_label("test, last checkpoint")
     lines = [
-        Line2D([], [], color=INK, linewidth=2.4, label=held_out_name(groups)),
-        Line2D([], [], color=INK, linewidth=1.1, linestyle=DASHES, label="training, as augmented"),
+        Line2D([], [], color=INK, linewidth=BOLD, label=held_out_name(groups)),
+        Line2D([], [], color=INK, linewidth=THIN, linestyle=DASHES, label="training, as augmented"),
         star,
     ]
     if any(len(group.counted) > 1 for group in groups):

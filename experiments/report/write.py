@@ -11,7 +11,7 @@ from experiments.report import table
 from experiments.report.curves import write_curves
 from experiments.report.groups import Group, group
 from experiments.report.page import render
-from experiments.report.runs import find_runs, read_run
+from experiments.report.runs import Run, find_runs, read_run
 from experiments.report.testset import TestImages
 
 # report.json comes last and says that the folder is a report's.
@@ -27,7 +27,7 @@ def write(
     check_out(out, overwrite=overwrite)
     runs = [read_run(folder) for folder in folders]
     groups = group(runs)
-    notes += [f"{run.folder}: {note}." for run in runs for note in run.notes]
+    notes += gathered(runs)
     rows = [table.make_row(part) for part in groups]
     title = title or heading(groups)
 
@@ -62,6 +62,15 @@ def check_out(out: Path, *, overwrite: bool) -> None:
             raise ConfigError(f"--out {out} holds a report already: --overwrite it, or name another")
     elif held := sorted(path.name for path in out.iterdir()):
         raise ConfigError(f"--out {out} holds {held[0]}, which is no report's: name another folder")
+
+
+def gathered(runs: Sequence[Run]) -> list[str]:
+    """The runs' notes, a line for those that have the same."""
+    folders: dict[str, list[str]] = {}
+    for run in runs:
+        for note in run.notes:
+            folders.setdefault(note, []).append(str(run.folder))
+    return [f"{', '.join(names)}: {note}." for note, names in folders.items()]
 
 
 def heading(groups: Sequence[Group]) -> str:
