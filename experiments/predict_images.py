@@ -22,6 +22,7 @@ from experiments.images import ImageError, Shape, find_images, read_image
 from experiments.predict import PredictConfig
 from jax_resnet.data.augment import normalize
 from jax_resnet.data.registry import TABLE, lookup
+from jax_resnet.models.registry import find
 
 READERS = 8  # threads; decoding releases Python's lock
 
@@ -94,7 +95,7 @@ def load(config: PredictConfig) -> Network:
     check(weights)
     name, model, variables, trained = read_network(weights)
     spec = TABLE.get(trained.get("name", config.dataset))
-    image_shape = tuple(trained.get("image_shape") or lookup(config.dataset).image_shape)
+    image_shape = tuple(trained.get("image_shape") or usual_input(name, lookup(config.dataset).image_shape))
     mean, std = config.mean or trained.get("mean"), config.std or trained.get("std")
     if not mean or not std:
         raise ConfigError(
@@ -115,6 +116,12 @@ def load(config: PredictConfig) -> Network:
     # A network for natural pictures was evaluated on the middle of a larger one; MNIST's may be padded.
     shape = Shape(image_shape, spec.image_shape if spec else image_shape, middle=spec is None)
     return Network(name, class_names, shape, partial(probabilities, variables))
+
+
+def usual_input(name: str, natural: tuple[int, int, int]) -> tuple[int, int, int]:
+    """What a data set's images are to a network: padded where they are smaller than it wants them."""
+    height, width, _ = find(name).image_shape
+    return max(height, natural[0]), max(width, natural[1]), natural[2]
 
 
 def named(images: Sequence[str], unreadable: dict[str, str]) -> Iterator[Path]:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from experiments.report.runs import Run
@@ -12,6 +13,7 @@ from jax_resnet.data.registry import TABLE
 # What two runs may differ in and still be two seeds of the same. How far one went is no such thing.
 SAME = {name for names in MAY_CHANGE.values() for name in names} - {"max_steps", "eval_every"} | {"seed"}
 
+FOLDER = "folder"  # the name of a data set of pictures in folders
 MISSING = "—"  # what is printed for a number that there is not
 
 
@@ -31,6 +33,8 @@ class Group:
     def dataset(self) -> str:
         """The data set's name, in prose."""
         name = self.runs[0].setting("dataset") or "unknown data"
+        if name == FOLDER and (folder := self.runs[0].setting("data_dir")):
+            return f"the pictures in {Path(folder).name}"
         return TABLE[name].title if name in TABLE else name
 
     @property
@@ -57,7 +61,9 @@ def group(runs: Sequence[Run]) -> list[Group]:
 
 def identity(run: Run) -> dict[str, Any]:
     """The settings that the run's numbers depend on, the seed aside."""
-    return {name: value for name, value in run.settings.items() if name not in SAME}
+    # Of pictures in a folder the folder is what they are, else only where they are kept.
+    same = SAME - {"data_dir"} if run.setting("dataset") == FOLDER else SAME
+    return {name: value for name, value in run.settings.items() if name not in same}
 
 
 def differences(runs: Sequence[Run]) -> tuple[list[str], list[str]]:

@@ -123,3 +123,30 @@ def test_a_report_is_overwritten_only_when_asked_and_anything_else_never(runs, t
     assert (out / "notes.txt").read_text() == "mine"
     with pytest.raises(ConfigError, match="which is no report's"):
         main([run, "--out", str(runs / "plain8-seed0"), "--overwrite"])
+
+
+def test_without_validation_the_curve_is_of_the_tests_that_were_watched(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "watched")
+    metrics = tmp_path / "watched" / "metrics.jsonl"
+    assert metrics.read_text().count('"kind": "val"') == 2
+    metrics.write_text(metrics.read_text().replace('"kind": "val"', '"kind": "test", "which": "watched"'))
+    write_report([tmp_path / "watched"], tmp_path / "report")
+    svg = (tmp_path / "report" / "curves.svg").read_text()
+    assert ">test<" in svg
+    assert "validation" not in svg
+
+
+def test_data_sets_have_curves_of_their_own(finished, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(finished, other)
+    config = json.loads((other / "config.json").read_text())
+    config["config"]["data"]["dataset"] = "mnist"
+    (other / "config.json").write_text(json.dumps(config))
+    write_report([finished, other], tmp_path / "report")
+    names = {path.name for path in (tmp_path / "report").iterdir()}
+    assert {"curves-mnist.png", "curves-mnist.svg", "curves-scikit-learn-s-digits.png"} < names
+    rows = json.loads((tmp_path / "report" / "report.json").read_text())["rows"]
+    assert [(row["network"], row["dataset"]) for row in rows] == [
+        ("resnet8", "scikit-learn's digits"),
+        ("resnet8", "MNIST"),
+    ]
