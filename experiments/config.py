@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from experiments.errors import ConfigError
+from experiments.load import complaint
 from jax_resnet.models import create_model
 
 
@@ -30,18 +31,22 @@ class ModelConfig:
 class DataConfig:
     """The images."""
 
-    dataset: Literal["cifar10", "cifar100", "mnist", "digits"] = "cifar10"
-    """digits is scikit-learn's, small and without a download."""
+    dataset: Literal["cifar10", "cifar100", "mnist", "digits", "folder", "imagenet2012"] = "cifar10"
+    """digits is scikit-learn's, small and without a download; folder is one of pictures, see --data-dir."""
     data_dir: str | None = None
-    """Where data sets are kept; TFDS's own folder by default."""
+    """Where data sets are kept, TFDS's own folder by default; for folder, what train/CLASS/*.jpg is in."""
     archive: str | None = None
     """A data set's original archive or its extracted folder, to read instead of a download."""
     mirror: tuple[str, ...] = ()
     """URLs to try after the original host's."""
     val_size: int = 5000
     """Training images held out to choose the best checkpoint by; 0 trains on all and reports the last."""
+    image_size: int = 224
+    """folder, imagenet2012: height and width of random windows to train on and of the middle to test on."""
+    workers: int = 2
+    """folder, imagenet2012: processes that decode pictures; 0 for threads of this one."""
     crop_padding: int = 4
-    """Random crops of the image padded by this much; 0 for none."""
+    """Random crops of the image padded by this much, 0 for none; streamed pictures are cut as they come."""
     flip: bool = True
     """Mirror half of the images."""
     randaugment: int = 0
@@ -248,6 +253,8 @@ class Config:
         for share in (*self.optim.milestones, self.optim.peak_at):
             if not 0 < share < 1:
                 raise ConfigError(f"--milestones and --peak-at are shares between 0 and 1, not {share}")
+        if trouble := complaint(self.data):
+            raise ConfigError(trouble)
         if bool(self.data.mean) != bool(self.data.std) or any(value <= 0 for value in self.data.std):
             raise ConfigError("--mean and --std go together, a number a channel, --std above 0")
         if self.optim.nesterov and (self.optim.optimizer != "sgd" or not self.optim.momentum):

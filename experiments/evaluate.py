@@ -24,10 +24,10 @@ class EvaluateConfig:
     """Whose form of the network: pytorch_cifar, blog."""
     which: Literal["best", "last"] = "best"
     """Which of a run's checkpoints."""
-    dataset: Literal["cifar10", "cifar100", "mnist", "digits"] = "cifar10"
+    dataset: Literal["cifar10", "cifar100", "mnist", "digits", "folder", "imagenet2012"] = "cifar10"
     """Whose test set."""
     data_dir: str | None = None
-    """Where data sets are kept; TFDS's own folder by default."""
+    """Where data sets are kept, TFDS's own folder by default; for folder, what val/CLASS/*.jpg is in."""
     archive: str | None = None
     """A data set's original archive, or its extracted folder."""
     mirror: tuple[str, ...] = ()
@@ -36,6 +36,10 @@ class EvaluateConfig:
     """Subtracted from pixels in [0, 1]; the run's, or the data set's own, by default."""
     std: tuple[float, ...] = ()
     """Divides them."""
+    image_size: int = 0
+    """folder, imagenet2012: height and width; by default the run's own, or 224."""
+    workers: int = 2
+    """folder, imagenet2012: processes that decode pictures; 0 for threads of this one."""
     tta: Literal["none", "flip"] = "none"
     """Test-time augmentation: flip averages the probabilities of the image and its mirror image."""
     batch_size: int = 500

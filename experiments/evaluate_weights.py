@@ -1,5 +1,6 @@
 """What ``python -m experiments.evaluate`` does."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -15,15 +16,19 @@ from experiments.console import Console
 from experiments.errors import ConfigError
 from experiments.evaluate import EvaluateConfig
 from experiments.evaluation import evaluate
+from experiments.load import STREAMED, complaint, load
 from experiments.run_folder import device, versions
 from experiments.weights import read_variables
-from jax_resnet import checkpoint, data
+from jax_resnet import checkpoint
+from jax_resnet.data import SILENT, Dataset
 from jax_resnet.data.augment import normalize
 from jax_resnet.data.padding import padded
 from jax_resnet.data.registry import lookup
 from jax_resnet.models import create_model
 from jax_resnet.models.registry import find
 from jax_resnet.train import Network, make_eval_step
+
+IMAGE_SIZE = 224
 
 
 def evaluate_weights(config: EvaluateConfig, console: Console) -> dict[str, Any]:
@@ -39,17 +44,13 @@ def evaluate_weights(config: EvaluateConfig, console: Console) -> dict[str, Any]
     out = Path(config.out or f"evaluations/{name}-{config.dataset}")
     if (out / "evaluation.json").exists() and not config.overwrite:
         raise ConfigError(f"{out} holds an evaluation already: --overwrite it, or name another --out")
-    dataset = data.load(
-        config.dataset,
-        data_dir=config.data_dir,
-        archive=config.archive,
-        mirrors=config.mirror,
-        reporter=console,
-    )
-    dataset = padded(dataset, find(name).image_shape[:2])
+    image_size = config.image_size or trained.get("image_shape", [IMAGE_SIZE])[0]
+    dataset = load(dataclasses.replace(config, image_size=image_size), console)
+    if isinstance(dataset, Dataset):
+        dataset = padded(dataset, find(name).image_shape[:2])
     mean = config.mean or tuple(trained.get("mean", dataset.mean))
     std = config.std or tuple(trained.get("std", dataset.std))
-    channels = dataset.test.images.shape[-1]
+    channels = dataset.test.image_shape[-1]
     if len(mean) != channels or len(std) != channels:
         raise ConfigError(f"--mean and --std need {channels} numbers for the channels of {dataset.name}")
 
@@ -57,12 +58,17 @@ def evaluate_weights(config: EvaluateConfig, console: Console) -> dict[str, Any]
     step = jax.jit(make_eval_step(network, lambda images: normalize(images, mean, std)))
     with console.progress("evaluation (images)", len(dataset.test)) as advance:
         result = evaluate(step, variables, dataset.test, config.batch_size, advance)
-    labels, classes = dataset.test.labels, dataset.num_classes
+    classes = dataset.num_classes
     if result.logits.shape[1] != classes:
         raise ConfigError(f"the network has {result.logits.shape[1]} classes, {dataset.name} has {classes}")
     confusion = np.zeros((classes, classes), np.int64)
-    np.add.at(confusion, (labels, result.logits.argmax(1)), 1)
-    per_class = confusion.diagonal() / confusion.sum(1)
+    np.add.at(confusion, (result.labels, result.logits.argmax(1)), 1)
+    counts = confusion.sum(1)
+    per_class = {
+        class_name: float(right / count)
+        for class_name, right, count in zip(dataset.class_names, confusion.diagonal(), counts, strict=True)
+        if count
+    }
 
     summary = {
         "arch": name,
@@ -74,7 +80,7 @@ def evaluate_weights(config: EvaluateConfig, console: Console) -> dict[str, Any]
         "tta": config.tta,
         "mean": list(mean),
         "std": list(std),
-        "per_class_accuracy": dict(zip(dataset.class_names, per_class.tolist(), strict=True)),
+        "per_class_accuracy": per_class,
         "confusion": confusion.tolist(),
         "device": device(),
         "versions": versions(),
@@ -84,7 +90,7 @@ def evaluate_weights(config: EvaluateConfig, console: Console) -> dict[str, Any]
     title = f"{name} on {dataset.name}'s {result.images:,} test images: accuracy {result.accuracy:.4f}"
     plots.confusion(confusion, dataset.class_names, title, out / "confusion.png")
     width = max(map(len, dataset.class_names))
-    for class_name, accuracy in zip(dataset.class_names, per_class, strict=True):
+    for class_name, accuracy in per_class.items():
         console.line(f"  {class_name:<{width}}  {accuracy:.4f}")
     console.line(
         f"{name}: accuracy {result.accuracy:.4f}, loss {result.loss:.4f} on {dataset.name}'s "
@@ -107,6 +113,8 @@ def check(config: EvaluateConfig) -> None:
         raise ConfigError(f"--batch-size must be more than 0, not {config.batch_size}")
     if bool(config.mean) != bool(config.std) or any(value <= 0 for value in config.std):
         raise ConfigError("--mean and --std go together, a number a channel, --std above 0")
+    if trouble := complaint(dataclasses.replace(config, image_size=config.image_size or IMAGE_SIZE)):
+        raise ConfigError(trouble)
 
 
 def read_network(config: EvaluateConfig) -> tuple[str, nn.Module, dict[str, Any], dict[str, Any]]:
@@ -116,7 +124,10 @@ def read_network(config: EvaluateConfig) -> tuple[str, nn.Module, dict[str, Any]
         return written["model"]["name"], model, variables, written.get("data", {})
     if config.arch is None:
         raise ConfigError("--arch NAME is needed: a file of weights does not say whose they are")
-    classes = lookup(config.dataset).class_names
+    if config.dataset in STREAMED:
+        classes = load(config, SILENT).class_names
+    else:
+        classes = lookup(config.dataset).class_names
     options = {} if config.shortcut == "default" else {"shortcut": config.shortcut}
     try:
         model = create_model(

@@ -4,6 +4,8 @@ import math
 import signal
 import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import closing
 from types import FrameType
 from typing import Any
 
@@ -11,15 +13,15 @@ import numpy as np
 import optax
 
 from experiments.console import Console
-from experiments.errors import Stopped
+from experiments.errors import ExperimentError, Stopped
 from experiments.evaluation import Evaluation, evaluate
 from experiments.meter import Meter, diverged
 from experiments.run_folder import WATCHED, RunFolder
 from experiments.setup import Experiment
 from jax_resnet.checkpoint import Checkpointer
-from jax_resnet.data import Split
+from jax_resnet.data.stream import AnySplit
 from jax_resnet.parallel import agree
-from jax_resnet.train import Metrics, TrainState
+from jax_resnet.train import Batch, Metrics, TrainState
 
 # Steps handed to the device before the oldest one's metrics are waited for: enough to keep it busy.
 IN_FLIGHT = 2
@@ -46,6 +48,7 @@ class Loop:
         self.state: TrainState = restored or experiment.state
         self.step = int(self.state.step)
         if restored:
+            self._check_position(checkpointer.position(self.step))
             console.line(f"continuing from step {self.step}")
         elif config.run.resume:
             console.line(f"no checkpoint to resume in {folder.path}: starting from step 0")
@@ -90,14 +93,14 @@ class Loop:
         """
         previous = {s: signal.signal(s, self._ask_to_stop) for s in (signal.SIGINT, signal.SIGTERM)}
         try:
-            self._run(until)
+            with closing(self.experiment.batches(self.step)) as batches:
+                self._run(until, batches)
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
 
-    def _run(self, until: int) -> None:
+    def _run(self, until: int, batches: Iterator[Batch]) -> None:
         experiment, run = self.experiment, self.experiment.config.run
-        batches = experiment.batches(self.step)
         pending: deque[tuple[int, Metrics, Any]] = deque()
 
         def absorb(keep: int) -> None:
@@ -162,7 +165,7 @@ class Loop:
         self.console.line(f"[{epoch}] Test Loss: {result.loss:.4f}, Accuracy: {result.accuracy:.2%}")
         self._watched.add(self.step)
 
-    def _evaluate(self, kind: str, name: str, split: Split, **about: str) -> Evaluation:
+    def _evaluate(self, kind: str, name: str, split: AnySplit, **about: str) -> Evaluation:
         with self.console.progress(f"{name} (images)", len(split)) as advance:
             result = evaluate(
                 self.experiment.eval_step,
@@ -185,11 +188,22 @@ class Loop:
         )
         return result
 
+    def _check_position(self, saved: dict[str, Any] | None) -> None:
+        now = self.experiment.position(self.step)
+        if saved not in (None, now):
+            raise ExperimentError(
+                f"the training data has changed: the checkpoint is {saved['examples']:,} examples into "
+                f"{saved['of']}, not {now['examples']:,} into {now['of']}; resume with the data as it "
+                "was, or start another run in a new --workdir"
+            )
+
     def _save(self, accuracy: float | None) -> None:
         # An update can overflow after a finite loss and gradient; such a state must not become "the last".
         if not math.isfinite(float(optax.tree.norm(self.state.params))):
             raise diverged(self.experiment, self.step, "a parameter")
-        self.checkpointer.save(self.state, self.experiment.described, accuracy)
+        self.checkpointer.save(
+            self.state, self.experiment.described, accuracy, self.experiment.position(self.step)
+        )
         self._saved_at = time.monotonic()
         self._checkpoint_agreed = False
 

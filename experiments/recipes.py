@@ -12,6 +12,7 @@ from experiments.errors import ConfigError
 # The small digits of --dataset digits serve to try any recipe.
 CIFAR = ("cifar10", "cifar100", "digits")
 MNIST = ("mnist", "digits")
+STREAMED = ("folder", "imagenet2012")
 
 
 class Recipe(NamedTuple):
@@ -35,6 +36,21 @@ WARMED_UP = dataclasses.replace(PAPER, warmup_error=0.8)
 
 WATCHED = "the test set is watched after every epoch, and 5,000 training images are held out to choose by"
 SEMINAR = OptimConfig(epochs=51, schedule="constant", weight_decay=1e-4)
+
+VAL_IS_TEST = "its public validation set is the test set, watched every epoch and choosing nothing"
+IMAGENET_FORM = ModelConfig(arch="resnet50", stem="imagenet", zero_init_residual=True)
+STREAM = DataConfig(dataset="imagenet2012", val_size=0, crop_padding=0)
+GOYAL = OptimConfig(
+    batch_size=256,
+    epochs=90,
+    schedule="step",
+    milestones=(30 / 90, 60 / 90, 80 / 90),
+    warmup_epochs=5,
+    nesterov=True,
+    weight_decay=1e-4,
+    decay_all=False,
+)
+RARELY = RunConfig(log_every=100, eval_batch_size=256, test_every=1)
 
 RECIPES: dict[str, Recipe] = {
     "standard": Recipe(
@@ -147,8 +163,27 @@ RECIPES: dict[str, Recipe] = {
         ),
         datasets=MNIST,
     ),
+    "imagenet": Recipe(
+        "90 epochs of 256, 0.1 divided by 10 at 30, 60 and 80 after a warm-up of 5, Nesterov, weight decay "
+        "1e-4 but not on BatchNorm and biases, residual branches that start at zero (Goyal et al. 2017, "
+        "table 1: resnet50 76.4% on ImageNet); trains on all images, reports the last epoch; " + VAL_IS_TEST,
+        Config(recipe="imagenet", model=IMAGENET_FORM, data=STREAM, optim=GOYAL, run=RARELY),
+        datasets=STREAMED,
+    ),
+    "imagenet-cosine": Recipe(
+        "the same with a cosine schedule and label smoothing 0.1 (He et al. 2018, section 5)",
+        Config(
+            recipe="imagenet-cosine",
+            model=IMAGENET_FORM,
+            data=STREAM,
+            optim=dataclasses.replace(GOYAL, schedule="cosine", label_smoothing=0.1),
+            run=RARELY,
+        ),
+        datasets=STREAMED,
+    ),
 }
-DEFAULTS = {"mnist": "mnist"}  # by data set; "standard" for the others
+# By data set; "standard" for the others.
+DEFAULTS = {"mnist": "mnist", "folder": "imagenet", "imagenet2012": "imagenet"}
 
 
 def choose(dataset: str, name: str | None, arch: str | None) -> tuple[dict[str, Recipe], Config]:

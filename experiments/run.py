@@ -11,10 +11,11 @@ from experiments.config import Config
 from experiments.console import Console, spell
 from experiments.errors import ConfigError
 from experiments.evaluation import Evaluation, evaluate
+from experiments.load import load
 from experiments.loop import Loop
 from experiments.run_folder import RunFolder, device, open_run, provenance, versions
 from experiments.setup import Experiment, build
-from jax_resnet import checkpoint, data
+from jax_resnet import checkpoint
 from jax_resnet.parallel import from_first
 
 # What a resumed run may be told anew: nothing that its numbers depend on.
@@ -30,7 +31,7 @@ MAY_CHANGE = {
         "resume",
         "overwrite",
     },
-    "data": {"data_dir", "archive", "mirror"},
+    "data": {"data_dir", "archive", "mirror", "workers"},
     "parallel": {"parallel", "shard_params", "remat", "coordinator", "num_processes", "process_id"},
 }
 
@@ -49,13 +50,7 @@ def run(config: Config, console: Console) -> dict[str, Any]:
     with open_run(config.workdir, resume=config.run.resume, overwrite=config.run.overwrite) as folder:
         if config.run.resume:
             check_same(config, folder.path)
-        dataset = data.load(
-            config.data.dataset,
-            data_dir=config.data.data_dir,
-            archive=config.data.archive,
-            mirrors=config.data.mirror,
-            reporter=console,
-        )
+        dataset = load(config.data, console)
         experiment = build(config, dataset)
         folder.write_json("config.json", {**experiment.described, **provenance()})
         held_out = f", {len(experiment.val)} held out" if experiment.val else ""
@@ -82,7 +77,7 @@ def finish(experiment: Experiment, loop: Loop, folder: RunFolder, console: Conso
     if best_step not in (None, loop.step):
         restored = checkpoint.restore(folder.path, which=best_step)
         best = test(experiment, experiment.plan.place(restored.variables), "best", best_step, folder, console)
-    folder.write_predictions(labels=experiment.test.labels, logits_last=last.logits, logits_best=best.logits)
+    folder.write_predictions(labels=last.labels, logits_last=last.logits, logits_best=best.logits)
     records = folder.records()
     if folder.writes:
         plots.curves(records, f"{config.model.arch} on {config.data.dataset}", folder.path / "curves.png")

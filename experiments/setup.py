@@ -1,7 +1,7 @@
 """From a Config and a data set to everything that a loop needs."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,13 +11,15 @@ from flax import linen as nn
 
 from experiments.config import Config
 from experiments.errors import ConfigError, ExperimentError
+from experiments.load import AnyDataset
 from experiments.weights import initialise_from
 from jax_resnet import optim
-from jax_resnet.data import Dataset, Split
+from jax_resnet.data import Dataset
 from jax_resnet.data.augment import make_augment, make_mix, normalize
-from jax_resnet.data.batches import steps_per_epoch, train_batches
+from jax_resnet.data.batches import Batches, steps_per_epoch, train_batches
 from jax_resnet.data.padding import padded
 from jax_resnet.data.splits import hold_out
+from jax_resnet.data.stream import AnySplit
 from jax_resnet.models import create_model
 from jax_resnet.models.registry import find
 from jax_resnet.parallel import Plan, data_mesh, process_shard
@@ -56,9 +58,9 @@ class Experiment:
 
     config: Config
     described: dict[str, Any]
-    train: Split
-    val: Split | None
-    test: Split
+    train: AnySplit
+    val: AnySplit | None
+    test: AnySplit
     model: nn.Module
     tx: optax.GradientTransformation
     schedule: optim.Schedule
@@ -70,7 +72,7 @@ class Experiment:
     state: TrainState
     parameters: int
 
-    def batches(self, start: int) -> Iterator[dict[str, np.ndarray]]:
+    def batches(self, start: int) -> Batches:
         """Training batches from step ``start`` on, without end."""
         return train_batches(
             self.train,
@@ -80,27 +82,36 @@ class Experiment:
             shard=process_shard(),
         )
 
+    def position(self, step: int) -> dict[str, Any]:
+        """Where the stream of training examples is after ``step`` updates, as JSON can hold it.
+
+        It is the same for any number of processes and workers: what all together have consumed, of what.
+        """
+        return {"examples": step * self.config.optim.batch_size, "of": self.train.fingerprint}
+
     def learning_rate(self, step: int) -> float:
         """Of the update that follows ``step`` updates."""
         return float(self.schedule(np.int32(step)))
 
 
-def build(config: Config, dataset: Dataset) -> Experiment:
+def build(config: Config, dataset: AnyDataset) -> Experiment:
     """Makes network, optimiser, steps and initial state.
 
     Raises:
         ConfigError: Settings that do not go with the data.
     """
     mean, std = config.data.mean or dataset.mean, config.data.std or dataset.std
-    dataset = padded(dataset, find(config.model.arch).image_shape[:2])
-    image_shape = dataset.train.images.shape[1:]
+    if isinstance(dataset, Dataset):
+        dataset = padded(dataset, find(config.model.arch).image_shape[:2])
+    image_shape = dataset.train.image_shape
     if len(mean) != image_shape[-1] or len(std) != image_shape[-1]:
         raise ConfigError(
             f"--mean and --std need {image_shape[-1]} numbers for the channels of {dataset.name}"
         )
-    training, val = dataset.train, None
+    training: AnySplit = dataset.train
+    val: AnySplit | None = None if isinstance(dataset, Dataset) else dataset.val
     try:
-        if config.data.val_size:
+        if config.data.val_size and val is None:
             training, val = hold_out(dataset.train, config.data.val_size, config.run.seed)
         per_epoch = steps_per_epoch(len(training), config.optim.batch_size)
     except ValueError as error:
@@ -130,7 +141,7 @@ def build(config: Config, dataset: Dataset) -> Experiment:
     augment = make_augment(
         mean,
         std,
-        crop_padding=config.data.crop_padding,
+        crop_padding=config.data.crop_padding if isinstance(dataset, Dataset) else 0,
         flip=config.data.flip,
         randaugment_ops=config.data.randaugment,
         randaugment_magnitude=config.data.randaugment_magnitude,

@@ -1,9 +1,10 @@
 """Checkpoints with orbax: a training run's, and single portable ones.
 
-A checkpoint of step ``s`` is a folder ``<run>/checkpoints/<s>`` of three items: ``variables``
-(``{"params", "batch_stats"}``), ``training`` (optimiser state, step and key) and ``config`` (JSON). Reading
-the network back needs neither the optimiser nor the devices that wrote it. Where training keeps a moving
-average, that is what ``variables`` has, and ``training`` has those that training goes on from.
+A checkpoint of step ``s`` is a folder ``<run>/checkpoints/<s>`` of these items: ``variables``
+(``{"params", "batch_stats"}``), ``training`` (optimiser state, step and key), ``config`` (JSON) and ``data``
+(JSON: where the stream of examples is). Reading the network back needs neither the optimiser nor the devices
+that wrote it. Where training keeps a moving average, that is what ``variables`` has, and ``training`` has
+those that training goes on from.
 """
 
 import contextlib
@@ -76,27 +77,33 @@ class Checkpointer:
         """Steps of the complete checkpoints, ascending."""
         return sorted(self._manager.all_steps())
 
-    def save(self, state: TrainState, config: Mapping[str, Any], accuracy: float | None = None) -> None:
+    def save(
+        self,
+        state: TrainState,
+        config: Mapping[str, Any],
+        accuracy: float | None = None,
+        position: Mapping[str, Any] | None = None,
+    ) -> None:
         """Saves the state under its step unless that is saved already.
 
         Args:
             state: What to save; it may be donated once this returns.
             config: Everything the run was told, as JSON can hold it.
             accuracy: On the validation set, where there is one.
+            position: Where the stream of examples is, as JSON can hold it.
         """
         step = int(state.step)
         if step in self.steps():
             return
         metrics = None if accuracy is None else {"accuracy": accuracy, "step": step}
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                variables=ocp.args.StandardSave(state.tested),
-                training=ocp.args.StandardSave(_training(state)),
-                config=ocp.args.JsonSave(dict(config)),
-            ),
-            metrics=metrics,
-        )
+        items = {
+            "variables": ocp.args.StandardSave(state.tested),
+            "training": ocp.args.StandardSave(_training(state)),
+            "config": ocp.args.JsonSave(dict(config)),
+        }
+        if position is not None:
+            items["data"] = ocp.args.JsonSave(dict(position))
+        self._manager.save(step, args=ocp.args.Composite(**items), metrics=metrics)
         self._write_manifests()  # of those before: this one is still on its way
 
     def restore(
@@ -141,6 +148,20 @@ class Checkpointer:
         if steps:
             raise CheckpointError(f"none of the checkpoints {steps} can be read: {trouble}")
         return None
+
+    def position(self, step: int) -> dict[str, Any] | None:
+        """Where the stream of examples was at a step; None where the checkpoint does not tell.
+
+        Raises:
+            CheckpointError: It cannot be read.
+        """
+        item = self._folder / str(step) / "data"
+        if not item.exists():
+            return None
+        try:
+            return ocp.JsonCheckpointHandler().restore(item)
+        except Exception as error:  # orbax raises many kinds for a damaged file
+            raise CheckpointError(f"{item} cannot be read: {_first_line(error)}") from error
 
     def wait(self) -> None:
         """Returns when everything saved is on disk."""

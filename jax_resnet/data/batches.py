@@ -7,7 +7,7 @@ what each yields, put together, is what one process alone would have seen.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Shard = tuple[int, int]
 WHOLE: Shard = (0, 1)
+Batches = Generator[dict[str, np.ndarray], None, None]
 
 
 def epoch_order(size: int, seed: int, epoch: int) -> np.ndarray:
@@ -52,7 +53,7 @@ def rows_of(batch_size: int, shard: Shard) -> slice:
 
 def train_batches(
     split: Split | StreamedSplit, batch_size: int, *, seed: int, start: int = 0, shard: Shard = WHOLE
-) -> Iterator[dict[str, np.ndarray]]:
+) -> Batches:
     """Endless shuffled batches ``{"image", "label", "index"}``, from step ``start`` on.
 
     A batch is a function of seed and step: what would have come next comes, wherever a run was stopped and
@@ -88,9 +89,7 @@ def train_batches(
         step += 1
 
 
-def eval_batches(
-    split: Split | StreamedSplit, batch_size: int, *, shard: Shard = WHOLE
-) -> Iterator[dict[str, np.ndarray]]:
+def eval_batches(split: Split | StreamedSplit, batch_size: int, *, shard: Shard = WHOLE) -> Batches:
     """Every example once, in order: ``{"image", "label", "index", "mask"}``, all batches of one size.
 
     The last is padded with copies of the first example, which ``mask`` marks false: every process gets as

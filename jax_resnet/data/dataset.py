@@ -1,6 +1,7 @@
 """What every data set is, once in memory: two splits of uint8 images, and a few facts."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -31,6 +32,15 @@ class Split:
         """(height, width, channels)."""
         height, width, channels = self.images.shape[1:]
         return height, width, channels
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with how many there are."""
+        return f"{len(self)} images"
+
+    def images_at(self, index: Sequence[int] | np.ndarray) -> np.ndarray:
+        """A few examples, uint8 ``(len(index), height, width, channels)``."""
+        return self.images[np.asarray(index, np.int64)]
 
     def take(self, index: np.ndarray) -> "Split":
         """The split of the examples of these numbers, or of those that a mask marks."""

@@ -1,13 +1,8 @@
 """A validation set held out of the training data."""
 
-from typing import TypeVar
-
 import numpy as np
 
-from .dataset import Split
-from .stream import StreamedSplit
-
-AnySplit = TypeVar("AnySplit", Split, StreamedSplit)
+from .stream import AnySplit
 
 
 def hold_out(split: AnySplit, size: int, seed: int) -> tuple[AnySplit, AnySplit]:

@@ -58,7 +58,7 @@ def find(data_dir: Path, spec: Spec, reporter: Reporter) -> Prepared | None:
         DataError: if only a broken one is there, in the place where ours would go.
     """
     useless = []
-    for folder in _version_folders(data_dir / spec.name):
+    for folder in version_folders(data_dir / spec.name):
         try:
             return _inspect(folder, spec)
         except DataError as error:
@@ -70,7 +70,8 @@ def find(data_dir: Path, spec: Spec, reporter: Reporter) -> Prepared | None:
     return None
 
 
-def _version_folders(root: Path) -> list[Path]:
+def version_folders(root: Path) -> list[Path]:
+    """The folders of all versions and configurations of a data set, newest first."""
     folders = [f for pattern in ("*", "*/*") for f in root.glob(pattern) if _VERSION.fullmatch(f.name)]
     return sorted(folders, key=lambda f: (tuple(map(int, f.name.split("."))), str(f)), reverse=True)
 

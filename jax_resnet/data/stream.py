@@ -6,13 +6,14 @@ the examples that all processes together have consumed.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Protocol, Self
 
 import numpy as np
 
-from .batches import WHOLE, Shard, epoch_order, rows_of, steps_per_epoch
+from .batches import WHOLE, Batches, Shard, epoch_order, rows_of, steps_per_epoch
+from .dataset import Split
 from .pictures import decode, for_evaluation, for_training
 from .workers import run
 
@@ -69,8 +70,13 @@ class StreamedSplit:
         """int32, (N,); None where only reading everything would tell."""
         return None if self.source.labels is None else self.source.labels[self.index]
 
+    @property
+    def fingerprint(self) -> str:
+        """Changes with what there is and in which order."""
+        return f"{len(self)} of {self.source.fingerprint}"
+
     def take(self, index: np.ndarray) -> Self:
-        """The split of the examples of these numbers."""
+        """The split of the examples of these numbers, or of those that a mask marks."""
         return dataclasses.replace(self, index=self.index[index])
 
     def images_at(self, index: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -84,9 +90,7 @@ class StreamedSplit:
             image[:] = self._eval_example(number)["image"]
         return images
 
-    def train_batches(
-        self, batch_size: int, *, seed: int, start: int = 0, shard: Shard = WHOLE
-    ) -> Iterator[dict[str, np.ndarray]]:
+    def train_batches(self, batch_size: int, *, seed: int, start: int = 0, shard: Shard = WHOLE) -> Batches:
         """As ``batches.train_batches``, in the same order, each picture cut at random.
 
         Close the iterator to end its workers.
@@ -106,7 +110,7 @@ class StreamedSplit:
 
         return run(load, start * local, ENDLESS, local, self.workers)
 
-    def eval_batches(self, batch_size: int, *, shard: Shard = WHOLE) -> Iterator[dict[str, np.ndarray]]:
+    def eval_batches(self, batch_size: int, *, shard: Shard = WHOLE) -> Batches:
         """As ``batches.eval_batches``, each picture resized and cut to its middle.
 
         Close the iterator to end its workers.
@@ -144,6 +148,8 @@ class StreamedSplit:
         image = cut(decode(encoded, self.source.name(index)))
         return {"image": image, "label": np.int32(label), "index": np.int32(number)}
 
+
+AnySplit = Split | StreamedSplit
 
 # Near the end of an epoch threads ask for this one and the next.
 _epoch_order = lru_cache(maxsize=2)(epoch_order)

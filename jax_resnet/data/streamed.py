@@ -5,8 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
+from .dataset import DataError
 from .folder import read_folder
 from .records import is_prepared, read_records
+from .store import version_folders
 from .stream import Source, StreamedSplit
 
 # Of ImageNet's pixels in [0, 1], which networks for natural pictures are trained with everywhere.
@@ -40,6 +42,21 @@ class StreamedDataset:
     def num_classes(self) -> int:
         """Number of classes."""
         return len(self.class_names)
+
+
+def find_prepared(data_dir: Path, name: str) -> Path:
+    """The newest version of a data set that TFDS prepared.
+
+    Raises:
+        DataError: There is none.
+    """
+    for folder in version_folders(data_dir / name):
+        if is_prepared(folder):
+            return folder
+    raise DataError(
+        f"{name} is not under {data_dir}: prepare it there with tensorflow-datasets, "
+        'file_format="array_record", name another --data-dir, or stream --dataset folder'
+    )
 
 
 def open_streamed(name: str, folder: Path, *, image_size: int, workers: int) -> StreamedDataset:

@@ -5,13 +5,14 @@ import itertools
 import multiprocessing
 import os
 import signal
+import sys
 import threading
-from collections.abc import Callable, Iterator
-from multiprocessing import resource_tracker
+import time
+from collections.abc import Callable, Generator
+from multiprocessing import resource_tracker, util
 from typing import Any
 
-import numpy as np
-
+from .batches import Batches
 from .dataset import DataError
 
 MISSING = "streamed data needs grain, which is not installed: pip install 'jax-resnet[stream]'"
@@ -21,7 +22,7 @@ AHEAD = 2
 
 def run(
     load: Callable[[int], dict[str, Any]], start: int, stop: int, batch_size: int, workers: int
-) -> Iterator[dict[str, np.ndarray]]:
+) -> Batches:
     """Batches of what ``load`` makes of ``start, start + 1, ...``, the same however it is computed.
 
     Args:
@@ -44,13 +45,14 @@ def run(
     examples = grain.MapDataset.range(start, stop).map(load)
     if workers:
         # Batched before the workers share them out, or what is in a batch would hang on their number.
-        pipeline = (
-            examples.batch(batch_size)
-            .to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=1))
-            .mp_prefetch(
-                grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=AHEAD),
-                worker_init_fn=_start_worker,
-            )
+        batches = examples.batch(batch_size).to_iter_dataset(
+            grain.ReadOptions(num_threads=1, prefetch_buffer_size=1)
+        )
+        # Through pipes: containers have little shared memory, and whoever is stopped leaves some behind.
+        options = grain.experimental.DatasetOptions(min_shm_size=sys.maxsize)
+        pipeline = grain.experimental.WithOptionsIterDataset(batches, options).mp_prefetch(
+            grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=AHEAD),
+            worker_init_fn=_start_worker,
         )
     else:
         threads = len(os.sched_getaffinity(0))
@@ -61,7 +63,7 @@ def run(
     return _iterate(pipeline, starting=max(workers, 1))
 
 
-def _iterate(pipeline: Any, starting: int) -> Iterator[dict[str, np.ndarray]]:
+def _iterate(pipeline: Any, starting: int) -> Batches:
     # It would be started with the first worker, and let signals through to that one.
     resource_tracker.ensure_running()
     iterator = iter(pipeline)
@@ -72,21 +74,20 @@ def _iterate(pipeline: Any, starting: int) -> Iterator[dict[str, np.ndarray]]:
                 batch = next(iterator, None)
             if batch is None:
                 return
-            # A copy: what workers share is freed when the last array on it is, which must not be at exit.
-            yield {name: np.array(value) for name, value in batch.items()}
+            yield batch
     except RuntimeError as error:
         if "Worker process was terminated" not in str(error):
             raise
         raise DataError(
-            f"a process that decodes pictures was killed ({error}): where memory or /dev/shm is short, "
-            "use fewer --workers"
+            f"a process that decodes pictures was killed ({error}): where memory is short, use fewer "
+            "--workers"
         ) from error
     finally:
         iterator.close()
 
 
 @contextlib.contextmanager
-def _signals_held() -> Iterator[None]:
+def _signals_held() -> Generator[None, None, None]:
     """Threads and processes started in here never see Ctrl-C or SIGTERM; this thread sees them afterwards.
 
     Both reach every process of a terminal or a job. The one that trains has a step to finish, and for that
@@ -100,7 +101,7 @@ def _signals_held() -> Iterator[None]:
 
 
 def _start_worker(index: int, count: int) -> None:
-    """Ties the worker's life to that of the process that started it, however that one ends."""
+    """Ties the worker's life to that of the process that started it, and lets it end at once."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 
@@ -109,3 +110,10 @@ def _start_worker(index: int, count: int) -> None:
         os._exit(1)
 
     threading.Thread(target=follow, daemon=True, name="follow-parent").start()
+    # Else it would wait until a batch that nobody wants any more has gone through the pipe.
+    util.Finalize(None, _leave, exitpriority=100)
+
+
+def _leave() -> None:
+    time.sleep(0.2)  # for an error still on its way
+    os._exit(1)

@@ -1,7 +1,7 @@
 """How processes come to one mind."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -61,6 +61,19 @@ def from_first(compute: Callable[[], T], errors: tuple[type[Exception], ...] = (
         raise known.get(outcome["error"], RuntimeError)(outcome["message"])
     value: T = outcome["value"]
     return value
+
+
+def all_rows(batches: Sequence[np.ndarray]) -> np.ndarray:
+    """The rows of several global batches, in order, from the rows of each that every process has.
+
+    Args:
+        batches: This process's rows, batch by batch; shapes are the same in all processes.
+    """
+    mine = np.stack(batches)
+    if jax.process_count() == 1:
+        return mine.reshape(-1, *mine.shape[2:])
+    everyones = np.asarray(multihost_utils.process_allgather(mine))  # (processes, batches, rows, ...)
+    return everyones.swapaxes(0, 1).reshape(-1, *mine.shape[2:])
 
 
 def _broadcast(outcome: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 
 from experiments.cli import parse
 from experiments.errors import ConfigError
-from experiments.recipes import RECIPES
+from experiments.recipes import RECIPES, choose
 from experiments.setup import make_schedule
 
 
@@ -99,3 +99,21 @@ def test_a_recipe_is_for_its_data():
     with pytest.raises(ConfigError, match="--dataset"):
         config("--dataset", "cifar11")
     assert config(dataset="mnist").recipe == config("--dataset", "mnist").recipe == "mnist"
+
+
+@pytest.mark.parametrize("dataset", ["folder", "imagenet2012"])
+def test_imagenet(dataset):
+    told = choose(dataset, None, None)[1]
+    assert told.recipe == "imagenet"
+    assert (told.model.arch, told.model.stem) == ("resnet50", "imagenet")
+    assert (told.optim.batch_size, told.optim.epochs, told.optim.weight_decay) == (256, 90, 1e-4)
+    assert (told.data.image_size, told.data.val_size) == (224, 0)
+    first, last = rates(told, 10, 90)
+    assert [first[e] for e in (5, 29, 30, 59, 60, 79, 80, 89)] == pytest.approx(
+        [0.1, 0.1, 0.01, 0.01, 1e-3, 1e-3, 1e-4, 1e-4]
+    )
+    assert [last[e] for e in (30, 60, 80)] == pytest.approx([0.1, 0.01, 1e-3])
+    assert 0 < first[0] < first[1] < first[4] < 0.1
+    cosine = choose(dataset, "imagenet-cosine", None)[1]
+    assert cosine.optim.label_smoothing == 0.1
+    assert rates(cosine, 10, 90)[0][45] == pytest.approx(0.05, rel=1e-4)

@@ -1,0 +1,22 @@
+"""Trains on ImageNet or any pictures: python -m experiments.imagenet --arch resnet50 --data-dir FOLDER."""
+
+from collections.abc import Sequence
+
+from experiments.page import run_page
+from experiments.start import start
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Parses the flags and runs."""
+    run_page(
+        "experiments.imagenet",
+        "folder",
+        "Trains a network on pictures streamed from --data-dir FOLDER, which holds train/CLASS/*.jpg and "
+        "val/CLASS/*.jpg (ImageNet unpacked, or any others), or with --dataset imagenet2012 on what "
+        "tensorflow-datasets prepared as ArrayRecord files.",
+        args,
+    )
+
+
+if __name__ == "__main__":
+    start(main)
