@@ -151,7 +151,7 @@ def kinds(groups: Sequence[Group]) -> list[Line2D]:
     star.set_label("test, last checkpoint")
     lines = [
         Line2D([], [], color=INK, linewidth=BOLD, label=held_out_name(groups)),
-        Line2D([], [], color=INK, linewidth=THIN, linestyle=DASHES, label="training, as augmented"),
+        Line2D([], [], color=INK, linewidth=THIN, linestyle=DASHES, label="training batches"),
         star,
     ]
     if any(len(group.counted) > 1 for group in groups):

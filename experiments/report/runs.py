@@ -114,7 +114,7 @@ def read_run(folder: Path) -> Run:
         notes.append("no readable metrics.jsonl: it has no curves")
     if not summary:
         reached = max((record["step"] for record in records), default=0)
-        notes.append(f"not finished: no summary.json, step {reached:,}; no mean over seeds has it")
+        notes.append(f"not finished: no summary.json; it got to step {reached:,}")
     elif (total := summary.get("total_steps", 0)) > summary.get("steps", total):
         notes.append(f"stopped at step {summary['steps']:,} of the {total:,} of its schedule")
     if predictions is None and summary:

@@ -50,7 +50,7 @@ def held_out(group: Group, quantity: Quantity) -> tuple[Series | None, str]:
 
 def final_test(group: Group, quantity: Quantity) -> tuple[float, float, float] | None:
     """Of the last checkpoints: epoch, mean and deviation over seeds."""
-    tests = [[r for r in run.of_kind("test") if r.get("which") != "best"] for run in group.counted]
+    tests = [[r for r in run.of_kind("test") if r.get("which") == "last"] for run in group.counted]
     records = [found[-1] for found in tests if found]
     if not records:
         return None
