@@ -35,6 +35,17 @@ def fails(capfd, *args):
         (["--shortcut", "E"], "--shortcut"),
         (["--mean", "0.5"], "--mean and --std go together"),
         (["--arch", "vgg16", "--stem", "imagenet"], "vgg16 has one stem"),
+        (["--arch", "vgg16", "--remat"], "--remat: vgg16 has no stages"),
+        (["--accumulate", "0"], "--accumulate must be more than 0"),
+        (["--parallel", "jit", "--bn", "per-device"], "--bn per-device needs shard_map or pmap"),
+        (["--shard-params", "--parallel", "pmap"], "--shard-params goes with --parallel jit"),
+        (["--coordinator", "localhost"], "--coordinator is HOST:PORT or auto, not localhost"),
+        (["--coordinator", "localhost:1"], "needs --num-processes and --process-id"),
+        (["--process-id", "1"], "--num-processes and --process-id need --coordinator HOST:PORT"),
+        (
+            ["--coordinator", "localhost:1", "--num-processes", "2", "--process-id", "2"],
+            "--process-id is 0 to 1, of --num-processes 2, not 2",
+        ),
     ],
 )
 def test_a_setting_that_cannot_be_is_one_line_with_a_way_out(capfd, tmp_path, flags, message):
@@ -49,6 +60,7 @@ def test_a_setting_that_cannot_be_is_one_line_with_a_way_out(capfd, tmp_path, fl
 def test_settings_that_do_not_go_with_the_data(capfd, small, tmp_path):
     for flags, message in [
         (["--batch-size", "1343"], "1 to 1342, the number of training images, not 1343"),
+        (["--batch-size", "30", "--accumulate", "4"], "30 cannot be shared equally by 1 devices in 4 parts"),
         (["--val-size", "1442"], "hold out fewer than"),
         (["--mean", "0.5", "--std", "0.5"], "need 3 numbers"),
     ]:

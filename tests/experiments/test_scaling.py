@@ -1,0 +1,53 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments.scaling import ScalingConfig, Traffic, all_reduce_seconds, compiled_bytes, table
+
+
+def test_the_count_is_what_xla_adds_up():
+    small = ["--arch", "resnet8", "--stem", "cifar", "--num-classes", "10", "--image-size", "8"]
+    result = subprocess.run(
+        [sys.executable, "-m", "experiments.scaling", *small, "--per-device-batch", "2", "--check", "--json"],
+        env={**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = json.loads(result.stdout)
+    assert found["compiled_for"] == 8
+    assert found["traffic"]["gradients"] == 4 * 75_290
+    counted = found["traffic"]["gradients"] + found["traffic"]["statistics"]
+    # Beside these the metrics: the loss and the number of right ones.
+    assert found["compiled_bytes"] == counted + 8
+
+
+def test_bytes_are_read_off_every_kind_of_all_reduce():
+    program = """
+      %a = f32[3,4]{1,0} all-reduce(%x), to_apply=%add
+      %b = (f32[10]{0}, bf16[2,2]{1,0}, s32[]) all-reduce-start(%y, %z, %w), to_apply=%add
+      %c = f32[100]{0} add(%p, %q)
+    """
+    assert compiled_bytes(program) == 48 + 40 + 8 + 4
+
+
+def test_an_all_reduce_has_its_closed_form():
+    config = ScalingConfig(link_gb=100, network_gb=10, latency_us=5, devices_per_host=4)
+    assert all_reduce_seconds(1e9, 1, config) == 0
+    assert all_reduce_seconds(1e9, 4, config) == pytest.approx(2 * 3 / 4 * 1e9 / 100e9 + 4 * 5e-6)
+    hosts = 2 * 1 / 2 * 1e9 / 10e9 + 2 * 5e-6
+    assert all_reduce_seconds(1e9, 8, config) == pytest.approx(all_reduce_seconds(1e9, 4, config) + hosts)
+
+
+def test_efficiency_falls_with_devices_and_rises_with_overlap():
+    moved = Traffic(100_000_000, 100_000, 150)
+    exposed = [row["efficiency"] for row in table(ScalingConfig(), moved)]
+    hidden = [row["efficiency"] for row in table(ScalingConfig(overlap=1.0), moved)]
+    assert exposed[0] == hidden[0] == 1
+    assert exposed == sorted(exposed, reverse=True)
+    assert all(a > b for a, b in zip(hidden[1:], exposed[1:], strict=True))
