@@ -1,13 +1,18 @@
 """The test images that predictions are of, where they are to be had without the network."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from experiments.config import DataConfig, from_dict
 from experiments.errors import ExperimentError
+from experiments.load import STREAMED, load
 from experiments.report.runs import Run
 from jax_resnet import data
+from jax_resnet.data import SILENT
+from jax_resnet.data.stream import AnySplit
 
 
 class TestImages:
@@ -18,7 +23,7 @@ class TestImages:
     def __init__(self, data_dir: str | None) -> None:
         """Looks in ``data_dir``, or where each run had its data."""
         self._data_dir = data_dir
-        self._loaded: dict[Any, data.Split] = {}
+        self._loaded: dict[Any, AnySplit] = {}
 
     def of(self, run: Run, index: Sequence[int]) -> np.ndarray:
         """Some of the images that a run was tested on.
@@ -33,16 +38,28 @@ class TestImages:
         Raises:
             ExperimentError: They are not to be had here, or are others than the run was tested on.
         """
-        name = run.setting("dataset")
-        key = (name, self._data_dir or run.setting("data_dir"))
+        wanted = from_dict(DataConfig, run.settings)
+        wanted = dataclasses.replace(wanted, data_dir=self._data_dir or wanted.data_dir, workers=0)
+        key = (wanted.dataset, wanted.data_dir, wanted.image_size)
         try:
             if key not in self._loaded:
-                self._loaded[key] = data.load(name, data_dir=key[1], download=False).test
+                self._loaded[key] = _test_split(wanted)
+            return _checked(self._loaded[key], run).images_at(index)
         except (data.DataError, ValueError, OSError) as error:
             reason = str(error).splitlines()[0].split(" Ways out")[0].rstrip(".:")
             raise ExperimentError(reason) from error
-        split = self._loaded[key]
-        assert run.predictions is not None
-        if not np.array_equal(split.labels, run.predictions.labels):
-            raise ExperimentError(f"the {name} found there has other labels than the run's predictions.npz")
-        return split.images[list(index)]
+
+
+def _test_split(wanted: DataConfig) -> AnySplit:
+    if wanted.dataset in STREAMED:  # which are never fetched
+        return load(wanted, SILENT).test
+    return data.load(wanted.dataset, data_dir=wanted.data_dir, download=False).test
+
+
+def _checked(split: AnySplit, run: Run) -> AnySplit:
+    assert run.predictions is not None
+    labels = run.predictions.labels
+    same = len(split) == len(labels) if split.labels is None else np.array_equal(split.labels, labels)
+    if not same:
+        raise ExperimentError("the test set found there has other labels than the run's predictions.npz")
+    return split

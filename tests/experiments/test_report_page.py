@@ -168,6 +168,25 @@ def test_where_the_images_are_not_to_be_had_the_page_says_so(browser, odd, tmp_p
     assert "The pictures are not shown: MNIST is not here" in browser.evaluate("document.body.innerText")
 
 
+def test_pictures_of_a_folder_are_shown_too(browser, odd, pictures, tmp_path):
+    def rename(config):
+        config["config"]["data"].update(dataset="folder", data_dir=str(pictures), image_size=32)
+        config["data"]["class_names"] = ["china", "flower"]
+
+    edit(odd, rename)
+    labels = np.repeat([0, 1], 9)  # of the folder's test pictures
+    logits = np.zeros((18, 2), np.float32)
+    logits[:, 1] = np.arange(18) + 1  # all flowers, the last of them surest
+    np.savez(odd / "predictions.npz", labels=labels, logits_last=logits, logits_best=logits)
+    write_report([odd], tmp_path / "report")
+    browser.open(tmp_path / "report" / "report.html")
+    shown = browser.evaluate(MEASURE % '".mistakes img"')
+    assert [picture["natural"] for picture in shown] == [32] * 9
+    assert [picture["alt"] for picture in shown] == [
+        f"Test image {i}, china, taken for flower" for i in reversed(range(9))
+    ]
+
+
 def test_a_hundred_classes_are_a_picture_and_lists(browser, odd, tmp_path):
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 100, 2000)
