@@ -53,6 +53,8 @@ def compare(comparison: Comparison, args: Sequence[str] | None) -> None:
     Raises:
         ConfigError: A setting that cannot be.
     """
+    import jax
+
     from experiments.processes import begin
     from experiments.report import write_report
     from experiments.report.write import check_out
@@ -70,9 +72,10 @@ def compare(comparison: Comparison, args: Sequence[str] | None) -> None:
     for place, arch in enumerate(configs):
         say_spread(arch, done[place * seeds : (place + 1) * seeds], console)
     folders = [config.workdir for seeds in configs.values() for config in seeds]
-    for note in write_report(folders, folder / "report", title=comparison.title, overwrite=True):
-        console.line(note)
-    console.line(f"the report is in {folder / 'report'}")
+    if jax.process_index() == 0:
+        for note in write_report(folders, folder / "report", title=comparison.title, overwrite=True):
+            console.line(note)
+        console.line(f"the report is in {folder / 'report'}")
 
 
 def read(comparison: Comparison, args: Sequence[str]) -> tuple[Path, list[Config]]:
