@@ -1,6 +1,8 @@
 """Each page on its own data set: archives in the originals' layouts, cut down to 50 and 20 images."""
 
 import json
+import subprocess
+import sys
 
 import data_helpers as helpers
 import numpy as np
@@ -62,3 +64,10 @@ def test_tutorial_003_trains_by_adam_and_watches_the_test_set(tiny):
     records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [r["learning_rate"] for r in records if r["kind"] == "train"] == pytest.approx([1e-3] * 5)
     assert [r["which"] for r in records if r["kind"] == "test"] == ["watched", "last"]
+
+
+def test_programs_import_jax_only_when_they_run():
+    # The allocator is told what to do before jax is there, see experiments.start.
+    programs = "cifar10, cifar100, compare, degradation, evaluate, imagenet, mnist, resnext"
+    code = f"import sys; from experiments import {programs}; assert 'jax' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
