@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jax_resnet.layers.fused import can_be_fused, fused_normalise
 from jax_resnet.layers.normalise import affine, count, normalise
 from jax_resnet.layers.statistics import batch_axis_name
 
@@ -44,12 +45,17 @@ class BatchNorm(nn.Module):
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,), jnp.float32)
         running_var = self.variable("batch_stats", "var", jnp.ones, (channels,), jnp.float32)
 
+        dtype = jnp.dtype(self.dtype or x.dtype)
         compute = jnp.promote_types(x.dtype, jnp.float32)
-        x_, scale, bias = x.astype(compute), scale.astype(compute), bias.astype(compute)
-        residual = None if residual is None else residual.astype(compute)
+        scale, bias = scale.astype(compute), bias.astype(compute)
+        wide = x.astype(compute)
+        wide_residual = None if residual is None else residual.astype(compute)
         if train and not self.frozen:
             axis_name = batch_axis_name()
-            y, mean, var = normalise(x_, scale, bias, residual, self.epsilon, relu, axis_name)
+            if axis_name is None and can_be_fused(x, residual, dtype):
+                y, mean, var = fused_normalise(x, scale, bias, residual, self.epsilon, relu)
+            else:
+                y, mean, var = normalise(wide, scale, bias, wide_residual, self.epsilon, relu, axis_name)
             if self.is_mutable_collection("batch_stats") and not self.is_initializing():
                 n = count(x, axis_name)
                 unbiased = var * (n / max(n - 1, 1))
@@ -58,5 +64,5 @@ class BatchNorm(nn.Module):
                     running.value = moved.astype(running.value.dtype)
         else:
             mean, var = running_mean.value.astype(compute), running_var.value.astype(compute)
-            y = affine(x_, mean, var, scale, bias, residual, self.epsilon, relu)
-        return y.astype(self.dtype or x.dtype)
+            y = affine(wide, mean, var, scale, bias, wide_residual, self.epsilon, relu)
+        return y.astype(dtype)

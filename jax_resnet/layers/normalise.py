@@ -1,6 +1,8 @@
 """Batch normalisation of one batch, with residual and ReLU, as one differentiable operation."""
 
 import functools
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -93,8 +95,24 @@ def _normalise_jvp(
     epsilon: float, relu: bool, axis_name: str | None, primals: tuple, tangents: tuple
 ) -> tuple:
     x, scale, bias, residual = primals
-    dx, dscale, dbias, dresidual = tangents
     y, mean, var = normalise(x, scale, bias, residual, epsilon, relu, axis_name)
+    moved = tangents_of(tangents, x, scale, mean, var, y, epsilon, relu, axis_name)
+    return (y, mean, var), moved
+
+
+def tangents_of(
+    tangents: Sequence[Any],
+    x: jax.Array,
+    scale: jax.Array,
+    mean: jax.Array,
+    var: jax.Array,
+    y: jax.Array,
+    epsilon: float,
+    relu: bool,
+    axis_name: str | None = None,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Maps tangents of ``x``, ``scale``, ``bias`` and ``residual`` to those of ``normalise``'s results."""
+    dx, dscale, dbias, dresidual = tangents
     n = count(x, axis_name)
     centred = x - mean
     inverse = lax.rsqrt(var + epsilon)
@@ -107,8 +125,8 @@ def _normalise_jvp(
     doffset = dbias - (scale * inverse) * dmean
     slope_term, offset_term = pair_broadcast(dslope, doffset, like=x)
     dy = (scale * inverse) * dx + centred * slope_term + offset_term
-    if residual is not None:
+    if dresidual is not None:
         dy = dy + dresidual
     if relu:
         dy = jnp.where(y > 0, dy, 0)
-    return (y, mean, var), (dy, dmean, dvar)
+    return dy, dmean, dvar

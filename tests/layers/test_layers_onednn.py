@@ -95,14 +95,20 @@ def test_other_machines_are_refused(monkeypatch, unloaded):
     assert "x86-64 Linux only, not aarch64" in library.load().reason
 
 
+def use_source(monkeypatch, path):
+    """Builds the convolution from another file, which finds its headers where it always does."""
+    monkeypatch.setattr(build, "_SOURCES", (path, *build._SOURCES[1:]))
+    monkeypatch.setattr(build, "_FLAGS", (*build._FLAGS, f"-I{build._HERE}"))
+
+
 @needs_onednn
 def test_a_failed_self_test_leaves_nothing_behind(monkeypatch, unloaded, tmp_path):
     monkeypatch.setenv("JAX_RESNET_CACHE", str(tmp_path))
     broken = tmp_path / "broken.cc"
     # Right but for the padding.
-    source = build._SOURCE.read_text().replace("before(p + 19, p + 21)", "before(p + 21, p + 23)")
+    source = build._SOURCES[0].read_text().replace("before(p + 19, p + 21)", "before(p + 21, p + 23)")
     broken.write_text(source.replace("after(p + 21, p + 23)", "after(p + 19, p + 21)"))
-    monkeypatch.setattr(build, "_SOURCE", broken)
+    use_source(monkeypatch, broken)
     assert "its self-test failed" in library.load().reason
     assert list((tmp_path / "onednn").iterdir()) == []
 
@@ -112,12 +118,12 @@ def test_a_failed_self_test_leaves_nothing_behind(monkeypatch, unloaded, tmp_pat
 def test_a_crashing_self_test_does_not_reach_the_program(monkeypatch, unloaded, tmp_path):
     monkeypatch.setenv("JAX_RESNET_CACHE", str(tmp_path))
     crashing = tmp_path / "crashing.cc"
-    source = build._SOURCE.read_text()
+    source = build._SOURCES[0].read_text()
     crashing.write_text(
         source.replace("std::lock_guard<std::mutex> lock(mutex);\n  threads", "std::abort();\n  threads")
     )
     assert crashing.read_text() != source
-    monkeypatch.setattr(build, "_SOURCE", crashing)
+    use_source(monkeypatch, crashing)
     assert "its self-test failed" in library.load().reason
 
 
@@ -232,7 +238,7 @@ def test_threads_of_python_at_once():
 
 @needs_onednn
 def test_a_wrong_call_is_an_error_of_jax_not_a_crash():
-    call = jax.ffi.ffi_call(library.TARGET, jax.ShapeDtypeStruct((2,), jnp.float32))
+    call = jax.ffi.ffi_call(library.CONV, jax.ShapeDtypeStruct((2,), jnp.float32))
     for problem in (np.zeros(3, np.int64), np.ones(23, np.int64)):
         with pytest.raises(jax.errors.JaxRuntimeError, match="convolution"):
             call(jnp.ones(2), jnp.ones(2), problem=problem).block_until_ready()
@@ -243,8 +249,8 @@ def test_it_is_in_use():
     x, w = jnp.ones((1, 4, 4, 2)), jnp.ones((1, 1, 2, 2))
     for how, there in {"onednn": True, "auto": True, "jax": False, "xla": False}.items():
         text = jax.jit(lambda x, w, how=how: conv(x, w, implementation=how)).lower(x, w).as_text()
-        assert (library.TARGET in text) == there
+        assert (library.CONV in text) == there
     half = jax.jit(lambda x, w: conv(x, w, implementation="onednn")).lower(
         x.astype(jnp.float16), w.astype(jnp.float16)
     )
-    assert library.TARGET not in half.as_text()
+    assert library.CONV not in half.as_text()

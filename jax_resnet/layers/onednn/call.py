@@ -5,10 +5,10 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.interpreters import mlir
 
 from jax_resnet.layers.grouped import block_diagonal
-from jax_resnet.layers.onednn.library import TARGET, load
+from jax_resnet.layers.onednn.library import CONV, load
+from jax_resnet.layers.onednn.lowering import may_call
 from jax_resnet.layers.onednn.problem import DTYPES, pack_problem
 from jax_resnet.layers.spec import ConvSpec, Kind, result_shape
 
@@ -48,23 +48,9 @@ def problem_of(a: Any, b: Any, kind: Kind, spec: ConvSpec) -> np.ndarray | None:
     return pack_problem(kind, a.dtype.name, spec.groups, (x, w, y), spec.strides, spec.dilation, spec.padding)
 
 
-def is_on_one_device(ctx: Any) -> bool:
-    """Returns whether what is being lowered runs on one device or, in ``shard_map``, on one device each.
-
-    XLA cannot split a call of foreign code, it would gather all arguments on all devices.
-    """
-    context = ctx.module_context.axis_context
-    if isinstance(context, mlir.ShardingContext):
-        return context.num_devices == 1
-    if isinstance(context, mlir.SPMDAxisContext):
-        return context.manual_axes == frozenset(context.mesh.axis_names)
-    return True
-
-
 def can_use(ctx: Any, kind: Kind, spec: ConvSpec, insist: bool) -> bool:
     """Returns whether the extension can take the place of the operation that ``ctx`` is lowering."""
-    # An exported program shall run where the extension is not.
-    if ctx.module_context.lowering_parameters.for_export or not is_on_one_device(ctx):
+    if not may_call(ctx):
         return False
     a, b = ctx.avals_in
     problem = problem_of(a, b, kind, spec)
@@ -79,7 +65,7 @@ def native_conv(a: jax.Array, b: jax.Array, *, kind: Kind, spec: ConvSpec) -> ja
     if together > 1 and kind != "weight_gradient":
         b = widen(b)
     out = jax.typeof(a).update(shape=result_shape(kind, a.shape, b.shape, inner))
-    (result,) = jax.ffi.ffi_call(TARGET, [out])(a, b, problem=problem)
+    (result,) = jax.ffi.ffi_call(CONV, [out])(a, b, problem=problem)
     if together > 1 and kind == "weight_gradient":
         weights = jax.typeof(a).update(shape=result_shape(kind, a.shape, b.shape, spec))
         (result,) = jax.linear_transpose(widen, weights)(result)

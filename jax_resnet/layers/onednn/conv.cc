@@ -3,29 +3,27 @@
 // Activations are NHWC, weights HWIO, float32 or bfloat16. A problem is one array of 23 integers,
 // see `Problem`; the Python side is call.py. Calls are serialised: a convolution uses all threads.
 
-#include <condition_variable>
 #include <cstdint>
 #include <cstdlib>
-#include <functional>
 #include <list>
 #include <map>
 #include <mutex>
 #include <new>
 #include <string>
-#include <thread>
 #include <unordered_map>
 #include <vector>
 
 #include "oneapi/dnnl/dnnl.hpp"
+#include "runtime.h"
 #include "xla/ffi/api/ffi.h"
-
-// From the OpenMP runtime that oneDNN is linked with.
-extern "C" void omp_set_num_threads(int);
-extern "C" int omp_get_max_threads(void);
 
 namespace ffi = xla::ffi;
 using dnnl::memory;
 using dims = memory::dims;
+using jax_resnet::Guarded;
+using jax_resnet::ThreadCount;
+using jax_resnet::mutex;
+using jax_resnet::threads;
 
 namespace {
 
@@ -130,10 +128,7 @@ Entry Prepare(const Problem& p) {
   return entry;
 }
 
-std::mutex mutex;  // Guards everything below.
-int threads = 1;
-
-// The least recently used entry goes first.
+// The least recently used entry goes first. Guarded, as what follows, by the mutex.
 Entry& Lookup(const int64_t* problem) {
   using Key = std::vector<int64_t>;
   using Entries = std::list<std::pair<Key, Entry>>;
@@ -168,12 +163,6 @@ char* Scratch(size_t bytes) {
   return buffer;
 }
 
-struct ThreadCount {
-  explicit ThreadCount(int count) : before(omp_get_max_threads()) { omp_set_num_threads(count); }
-  ~ThreadCount() { omp_set_num_threads(before); }
-  int before;
-};
-
 void Run(const int64_t* problem, void* a, void* b, void* out) {
   std::lock_guard<std::mutex> lock(mutex);
   ThreadCount count(threads);
@@ -201,61 +190,6 @@ void Run(const int64_t* problem, void* a, void* b, void* out) {
   if (result.reordered)
     result.reorder.execute(*stream, {{DNNL_ARG_FROM, result.wanted}, {DNNL_ARG_TO, result.given}});
   stream->wait();
-}
-
-// OpenMP keeps a team of threads for every thread that calls it, and XLA calls from any of its own.
-// With many processors those would be very many, so there one thread calls on behalf of all.
-class Caller {
- public:
-  void operator()(const std::function<void()>& job) {
-    std::lock_guard<std::mutex> one_at_a_time(callers_);
-    std::unique_lock<std::mutex> lock(mutex_);
-    if (!started_) std::thread([this] { Loop(); }).detach();
-    started_ = true;
-    job_ = &job;
-    changed_.notify_all();
-    changed_.wait(lock, [&] { return job_ == nullptr; });
-  }
-
- private:
-  void Loop() {
-    std::unique_lock<std::mutex> lock(mutex_);
-    for (;;) {
-      changed_.wait(lock, [&] { return job_ != nullptr; });
-      (*job_)();
-      job_ = nullptr;
-      changed_.notify_all();
-    }
-  }
-
-  std::mutex callers_, mutex_;
-  std::condition_variable changed_;
-  const std::function<void()>* job_ = nullptr;
-  bool started_ = false;
-};
-
-bool one_caller = false;
-
-// Runs and returns what went wrong, empty if nothing did: no exception may leave the library.
-std::string Guarded(const std::function<void()>& job) {
-  std::string failure;
-  auto guarded = [&] {
-    try {
-      job();
-    } catch (const std::exception& error) {
-      failure = error.what();
-      if (failure.empty()) failure = "error without a message";
-    } catch (...) {
-      failure = "unknown error";
-    }
-  };
-  static auto* caller = new Caller;
-  if (one_caller) {
-    (*caller)(guarded);
-  } else {
-    guarded();
-  }
-  return failure;
 }
 
 bool Fits(const ffi::AnyBuffer& buffer, const dims& shape) {
@@ -291,7 +225,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(JaxResnetConv, Conv,
 extern "C" void jax_resnet_configure(int thread_count, int single_caller) {
   std::lock_guard<std::mutex> lock(mutex);
   threads = thread_count;
-  one_caller = single_caller;
+  jax_resnet::one_caller = single_caller;
 }
 
 // Whether there is a fast kernel for a problem.

@@ -12,7 +12,13 @@ import numpy as np
 
 from jax_resnet.layers.onednn.build import UnavailableError, build
 
-TARGET = "jax_resnet_onednn_conv"
+CONV = "jax_resnet_onednn_conv"
+NORM_FORWARD, NORM_BACKWARD = "jax_resnet_norm_forward", "jax_resnet_norm_backward"
+_HANDLERS = {
+    CONV: "JaxResnetConv",
+    NORM_FORWARD: "JaxResnetNormForward",
+    NORM_BACKWARD: "JaxResnetNormBackward",
+}
 # With more threads than this, one thread makes all calls of OpenMP; see Caller in conv.cc.
 _MANY_THREADS = 16
 _lock = threading.Lock()
@@ -59,7 +65,9 @@ def _load_once() -> Extension:
         library = ctypes.CDLL(str(path))
         threads = thread_count()
         library.jax_resnet_configure(threads, int(threads > _MANY_THREADS))
-        jax.ffi.register_ffi_target(TARGET, jax.ffi.pycapsule(library.JaxResnetConv), platform="cpu")
+        for target, handler in _HANDLERS.items():
+            capsule = jax.ffi.pycapsule(getattr(library, handler))
+            jax.ffi.register_ffi_target(target, capsule, platform="cpu")
     except UnavailableError as error:
         return Extension(None, str(error))
     except Exception as error:  # Whatever it is, the plain path works.

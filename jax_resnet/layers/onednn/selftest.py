@@ -46,6 +46,35 @@ def main(dnnl: str, extension: str) -> int:
         if not error < 1e-5:
             print(f"{kind} of {case} is off by {error:.1e}")
             return 1
+    return test_norm(library, random)
+
+
+def test_norm(library: ctypes.CDLL, random: np.random.Generator) -> int:
+    """Returns 0 if batch normalisation with residual and ReLU computes what NumPy does."""
+    epsilon = 1e-3
+    for rows, channels in ((300, 16), (96, 48), (70, 128), (64, 4)):
+        x, residual, g = random.standard_normal((3, rows, channels), np.float32)
+        scale, bias = random.standard_normal((2, channels), np.float32)
+        mean, var = x.mean(0), x.var(0)
+        normal = (x - mean) / np.sqrt(var + epsilon)
+        y = np.maximum(normal * scale + bias + residual, 0)
+        passed = g * (y > 0)
+        gscale, gbias = (passed * normal).sum(0), passed.sum(0)
+        gx = scale / np.sqrt(var + epsilon) * (passed - (gbias + normal * gscale) / rows)
+        for call, given, expected in (
+            (library.jax_resnet_norm_forward, (x, scale, bias, residual), (y, mean, var)),
+            (library.jax_resnet_norm_backward, (g, x, y, scale, mean, var), (gx, gscale, gbias, passed)),
+        ):
+            outs = [np.full(array.shape, np.nan, np.float32) for array in expected]
+            pointers = [ctypes.c_void_p(array.ctypes.data) for array in (*given, *outs)]
+            sizes = (ctypes.c_int64(x.size), ctypes.c_int64(channels), ctypes.c_float(epsilon))
+            if call(*sizes, *pointers) != 0:
+                print(f"batch normalisation of {x.shape} failed")
+                return 1
+            errors = [np.abs(o - e).max() / np.abs(e).max() for o, e in zip(outs, expected, strict=True)]
+            if not max(errors) < 1e-4:
+                print(f"batch normalisation of {x.shape} is off by {max(errors):.1e}")
+                return 1
     return 0
 
 
