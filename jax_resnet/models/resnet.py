@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,16 @@ from jax_resnet.models.stem import STEMS, apply_stem, as_images
 he_normal = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 # Uniform in +-1 / sqrt(fan-in), as PyTorch's Linear.
 head_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
+
+def in_loop(run: Callable[..., Any], length: int) -> Callable[..., Any]:
+    """Runs a block so many times, each time with parameters and statistics of its own."""
+    return nn.scan(
+        run,
+        variable_axes={"params": 0, "batch_stats": 0},
+        split_rngs={"params": True, "dropout": True},
+        length=length,
+    )
 
 
 class ResNet(nn.Module):
@@ -36,7 +47,11 @@ class ResNet(nn.Module):
         frozen: Parts whose BatchNorm always uses, and never moves, its running statistics: any of
             "stem", "stage1", "stage2", ..., "final".
         remat: Stages, "stage1", "stage2", ..., whose activations are recomputed in the backward pass.
+        scan_layers: Run the equal blocks of a stage, all but its first, in a loop: a network of 1,000 layers
+            compiles as fast as one of 20. Its variables are laid out otherwise, see ``roll``. On CPU a
+            convolution of XLA's own is many times slower in a loop; the native extension's is not.
         dtype: In which the network computes; parameters and statistics stay float32, and so do logits.
+        norm: The normalisation: any module with the fields and the call of ``layers.BatchNorm``.
         norm_epsilon: Of every BatchNorm.
         norm_momentum: Of every BatchNorm: the share of the old running statistics that stays.
         folded: Each BatchNorm that follows a convolution is folded into it, see ``fold_batch_norm``.
@@ -55,7 +70,9 @@ class ResNet(nn.Module):
     drop_path: float = 0.0
     frozen: Collection[str] = ()
     remat: Collection[str] = ()
+    scan_layers: bool = False
     dtype: jnp.dtype = jnp.float32
+    norm: Callable[..., nn.Module] = BatchNorm
     norm_epsilon: float = 1e-5
     norm_momentum: float = 0.9
     folded: bool = False
@@ -69,6 +86,8 @@ class ResNet(nn.Module):
         for field, known in (("frozen", stages | {"stem", "final"}), ("remat", stages)):
             if unknown := set(getattr(self, field)) - known:
                 raise ValueError(f"{field} has no part {sorted(unknown)}; there are {sorted(known)}")
+        if self.scan_layers and self.drop_path:
+            raise ValueError("with scan_layers all blocks are alike: drop_path, which grows, must be 0")
         super().__post_init__()
 
     @nn.compact
@@ -96,7 +115,7 @@ class ResNet(nn.Module):
 
         def norm(part: str) -> Callable[..., nn.Module]:
             return partial(
-                BatchNorm,
+                self.norm,
                 momentum=self.norm_momentum,
                 epsilon=self.norm_epsilon,
                 dtype=self.dtype,
@@ -113,21 +132,29 @@ class ResNet(nn.Module):
         maps = []
         last = max(sum(self.stage_sizes) - 1, 1)
         for i, size in enumerate(self.stage_sizes):
-            for j in range(size):
+            stage = f"stage{i + 1}"
+
+            def run(block: nn.Module, x: jax.Array, _: None = None) -> tuple[jax.Array, None]:
+                return block(x, train=train), None
+
+            if stage in self.remat:
+                # A loop keeps XLA from undoing it; elsewhere flax must.
+                run = nn.remat(run, prevent_cse=not self.scan_layers)
+            for j in range(min(size, 2) if self.scan_layers else size):
+                looped = self.scan_layers and j == 1
                 block = self.block(
                     filters=self.widths[i],
                     strides=2 if i > 0 and j == 0 else 1,
                     conv=conv,
-                    norm=norm(f"stage{i + 1}"),
+                    norm=norm(stage),
                     preactivation=self.preactivation,
                     preactivated=self.activate_stem and i == j == 0,
                     drop_path=self.drop_path * (sum(self.stage_sizes[:i]) + j) / last,
                     folded=self.folded,
                     dtype=self.dtype,
-                    name=f"stage{i + 1}_block{j + 1}",
+                    name=f"{stage}_blocks" if looped else f"{stage}_block{j + 1}",
                 )
-                run = lambda block, x: block(x, train=train)  # noqa: E731
-                x = (nn.remat(run) if f"stage{i + 1}" in self.remat else run)(block, x)
+                x, _ = (in_loop(run, size - 1) if looped else run)(block, x, None)
             maps.append(x)
         if features:
             return tuple(maps)
