@@ -63,7 +63,7 @@ class Loop:
         self._saved_at = time.monotonic()
         self._validated = {r["step"]: r["accuracy"] for r in records if r["kind"] == "val"}
         self._watched = {r["step"] for r in records if r["kind"] == "test"}
-        self._meter = Meter(experiment, folder, self.seconds)
+        self.meter = Meter(experiment, folder, self.seconds)
 
     def seconds(self) -> float:
         """Wall-clock time of the run so far, earlier parts of it included."""
@@ -72,7 +72,7 @@ class Loop:
     @property
     def images_per_second(self) -> float:
         """Trained on in this process, compilation and evaluations aside."""
-        return self._meter.images_per_second
+        return self.meter.images_per_second
 
     @property
     def best_step(self) -> int | None:
@@ -106,11 +106,11 @@ class Loop:
         def absorb(keep: int) -> None:
             while len(pending) > keep:
                 step, metrics, votes = pending.popleft()
-                self._meter.add(step, metrics)
+                self.meter.add(step, metrics)
                 stop, checkpoint = (int(vote) for vote in np.asarray(votes))
                 self._stop, self._checkpoint_agreed = stop or self._stop, bool(checkpoint)
-                show(self._meter.step, self._meter.news)
-                if estimate := self._meter.estimate(until):
+                show(self.meter.step, self.meter.news)
+                if estimate := self.meter.estimate(until):
                     self.console.line(estimate)
 
         while self.step < until:
@@ -124,12 +124,12 @@ class Loop:
                     if self._evaluation_due() or self._checkpoint_agreed:
                         break
                 absorb(0)
-            self._meter.flush()
+            self.meter.flush()
             if self._stop:
                 self._save(None)
                 self.checkpointer.wait()
                 raise Stopped(self._stop, self.step, self.folder.path)
-            with self._meter.paused():
+            with self.meter.paused():
                 accuracy = self._validate() if self._evaluation_due() or self.step == until else None
                 self._watch_test()
                 self._save(accuracy)

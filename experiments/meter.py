@@ -27,7 +27,7 @@ class Meter:
         self.news = ""
         self._experiment, self._folder, self._seconds = experiment, folder, seconds
         self._window: list[dict[str, Any]] = []
-        self._images, self._time = 0, 0.0
+        self.images, self.seconds = 0, 0.0
         self._clock: float | None = None
         self._window_time = 0.0
         self._steps_timed, self._estimated = 0, False
@@ -35,16 +35,16 @@ class Meter:
     @property
     def images_per_second(self) -> float:
         """Over all steps but the first, which compiles."""
-        return self._images / self._time if self._time else 0.0
+        return self.images / self.seconds if self.seconds else 0.0
 
     def add(self, step: int, metrics: Metrics) -> None:
         """Takes one step's metrics, waiting until they are computed."""
         values = {name: value.item() for name, value in jax.device_get(metrics).items()}
         now = time.perf_counter()
         if self._clock is not None:
-            self._time += now - self._clock
+            self.seconds += now - self._clock
             self._window_time += now - self._clock
-            self._images += values["count"]
+            self.images += values["count"]
             self._steps_timed += 1
         self._clock = now
         self.step = step
@@ -92,11 +92,11 @@ class Meter:
 
     def estimate(self, until: int) -> str:
         """Once, after the first steps: how long the rest will take. Else nothing."""
-        timed = self._steps_timed >= ESTIMATE_AFTER_STEPS or self._time >= ESTIMATE_AFTER_SECONDS
+        timed = self._steps_timed >= ESTIMATE_AFTER_STEPS or self.seconds >= ESTIMATE_AFTER_SECONDS
         if self._estimated or not timed:
             return ""
         self._estimated = True
-        left = (until - self.step) * self._time / self._steps_timed
+        left = (until - self.step) * self.seconds / self._steps_timed
         return (
             f"{until - self.step} steps to go take about {spell(left)} at "
             f"{self.images_per_second:.0f} images/s on {device()}, evaluations aside"

@@ -119,8 +119,7 @@ def test_reestimation_with_dropout_and_its_errors() -> None:
 
 def test_reestimation_is_update_bn() -> None:
     torch = pytest.importorskip("torch", reason="compares with PyTorch, which is not installed")
-    from torch_networks import TorchResNet
-
+    from experiments.bench.torch_networks import TorchResNet
     from jax_resnet.convert import from_torch
 
     module = TorchResNet(**TINY, block="basic", shortcut="A")

@@ -11,7 +11,7 @@ from jax_resnet.convert import from_torch, to_torch
 from jax_resnet.models import create_model
 
 torch = pytest.importorskip("torch", reason="compares with PyTorch, which is not installed")
-from torch_networks import TorchResNet, TorchVGG  # noqa: E402
+from experiments.bench.torch_networks import TorchResNet, TorchVGG  # noqa: E402
 
 SMALL = {"stage_sizes": (1, 2), "widths": (64, 128)}
 NARROW = {"stage_sizes": (1, 2), "widths": (16, 32)}

@@ -50,6 +50,7 @@ class Block(nn.Module):
             )
 
     def carried(self, x: torch.Tensor) -> Any:
+        """What the shortcut carries."""
         if self.option == "identity":
             return x
         if self.option == "none":
@@ -65,6 +66,7 @@ class Block(nn.Module):
         return self.shortcut(x)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Maps NCHW to NCHW."""
         y = x
         if self.preact:
             if not self.preactivated:
@@ -81,6 +83,7 @@ class Block(nn.Module):
         return functional.relu(self.excite(y) + self.carried(x))
 
     def excite(self, y: torch.Tensor) -> torch.Tensor:
+        """Squeeze-and-excitation, where there is any."""
         if not self.o.get("se_reduction"):
             return y
         gate = functional.relu(self.fc1(y.mean((2, 3), keepdim=True)))
@@ -131,6 +134,7 @@ class TorchResNet(nn.Module):
         self.linear = nn.Linear(width, num_classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Maps images NCHW to logits."""
         x = self.conv1(x)
         if self.activate:
             x = functional.relu(self.bn1(x))
@@ -159,4 +163,5 @@ class TorchVGG(nn.Module):
         self.classifier = nn.Linear(inputs, num_classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Maps images NCHW to logits."""
         return self.classifier(self.features(x).mean((2, 3)))

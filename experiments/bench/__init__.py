@@ -1,0 +1,1 @@
+"""Times training steps, side by side: ``python -m experiments.bench --against torch``."""

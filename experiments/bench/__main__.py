@@ -1,0 +1,40 @@
+"""Times training: python -m experiments.bench --against torch."""
+
+import sys
+from collections.abc import Sequence
+
+from experiments.start import start
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Parses the flags and times."""
+    from experiments.bench import growth, loop_cost, modes
+    from experiments.bench.config import BenchConfig
+    from experiments.bench.table import show, write
+    from experiments.cli import parse_flags
+    from experiments.console import Console
+
+    config = parse_flags(
+        BenchConfig,
+        "python -m experiments.bench",
+        "Times training steps in turns, so that the ratios mean something on a busy machine too.",
+        sys.argv[1:] if args is None else args,
+        BenchConfig(),
+    )
+    config.check()
+    console = Console()
+    chosen = {
+        "layers": modes.layers,
+        "scaling": growth.scaling,
+        "depth": growth.depth,
+        "loop": loop_cost.loop_cost,
+    }
+    mode = next((chosen[name] for name in chosen if getattr(config, name)), modes.networks)
+    rows = mode(config, console)
+    show(rows)
+    if config.out:
+        write(config, rows)
+
+
+if __name__ == "__main__":
+    start(main)

@@ -1,0 +1,134 @@
+"""Steps in JAX, with this library's layers or flax's."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from experiments.bench.subject import MATMUL_SIZE, Layer, Subject
+from jax_resnet import optim
+from jax_resnet.layers import BatchNorm, conv_general_dilated, conv_implementation
+from jax_resnet.models import create_model
+from jax_resnet.train import create_state, make_train_step
+
+Step = Callable[[], None]
+DTYPES = {"f32": jnp.float32, "bf16": jnp.bfloat16}
+
+
+class FlaxNorm(nn.Module):
+    """flax's own BatchNorm behind the interface of ours, as somebody without this library has it."""
+
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+    dtype: jnp.dtype | None = None
+    frozen: bool = False
+    scale_init: jax.nn.initializers.Initializer = nn.initializers.ones
+
+    @nn.compact
+    def __call__(
+        self, x: jax.Array, *, train: bool, residual: jax.Array | None = None, relu: bool = False
+    ) -> jax.Array:
+        """Maps ``(..., channels)`` to the same shape."""
+        norm = nn.BatchNorm(
+            use_running_average=not train or self.frozen,
+            momentum=self.momentum,
+            epsilon=self.epsilon,
+            dtype=self.dtype,
+            scale_init=self.scale_init,
+        )
+        y = norm(x)
+        y = y if residual is None else y + residual
+        return nn.relu(y) if relu else y
+
+
+def prepare(subject: Subject) -> tuple[Step, int]:
+    """A function that makes one step and waits for it, and the number of parameters."""
+    if subject.framework == "matmul":
+        return matrix_product(subject), 0
+    conv: Any = "xla" if subject.framework == "flax" else subject.conv
+    with conv_implementation(conv):
+        return layer_step(subject, subject.layer) if subject.layer else network_step(subject)
+
+
+def network_step(subject: Subject) -> tuple[Step, int]:
+    """A whole training step: forward, backward, SGD with momentum and weight decay."""
+    options = dict(subject.options, dtype=DTYPES[subject.dtype])
+    if subject.framework == "flax":
+        options["norm"] = FlaxNorm
+    model = create_model(subject.arch, **options)
+    tx = optim.sgd(0.1, momentum=0.9, weight_decay=5e-4)
+    shape = (subject.image_size, subject.image_size, 3)
+    state = create_state(model, tx, jax.random.key(0), shape)
+    random = np.random.default_rng(0)
+    batch = {
+        "image": jnp.asarray(random.standard_normal((subject.batch_size, *shape), np.float32)),
+        "label": jnp.asarray(random.integers(0, 10, subject.batch_size), jnp.int32),
+        "index": jnp.arange(subject.batch_size, dtype=jnp.int32),
+    }
+    step = make_train_step(model, tx, lambda keys, images: images)
+    compiled = jax.jit(step, donate_argnums=0).lower(state, batch).compile()
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+
+    def run() -> None:
+        nonlocal state
+        state, metrics = compiled(state, batch)
+        jax.block_until_ready(metrics)
+
+    return run, parameters
+
+
+def layer_step(subject: Subject, layer: Layer) -> tuple[Step, int]:
+    """One layer's output and the gradients of its input and parameters."""
+    dtype = DTYPES[subject.dtype]
+    random = np.random.default_rng(0)
+    x = jnp.asarray(random.standard_normal((subject.batch_size, layer.size, layer.size, layer.inputs)), dtype)
+    module: Any
+    if layer.kernel:
+        module = nn.Conv(
+            layer.outputs,
+            (layer.kernel, layer.kernel),
+            strides=layer.strides,
+            padding=layer.kernel // 2,
+            feature_group_count=layer.groups,
+            use_bias=False,
+            dtype=dtype,
+            conv_general_dilated=conv_general_dilated,
+        )
+        variables, options = module.init(jax.random.key(0), x), {}
+    else:
+        module = (FlaxNorm if subject.framework == "flax" else BatchNorm)(dtype=dtype)
+        variables = module.init(jax.random.key(0), x, train=True)
+        options = {"train": True, "relu": True, "mutable": ["batch_stats"]}
+    y = jax.eval_shape(lambda v, x: _first(module.apply(v, x, **options)), variables, x)
+    gradient = jnp.asarray(random.standard_normal(y.shape), dtype)
+
+    def forward_and_backward(variables: Any, x: jax.Array, gradient: jax.Array) -> Any:
+        y, pull = jax.vjp(lambda v, x: _first(module.apply(v, x, **options)), variables, x)
+        return y, pull(gradient)
+
+    compiled = jax.jit(forward_and_backward).lower(variables, x, gradient).compile()
+    return waiting(lambda: compiled(variables, x, gradient)), 0
+
+
+def _first(result: Any) -> jax.Array:
+    return result[0] if isinstance(result, tuple) else result
+
+
+def matrix_product(subject: Subject) -> Step:
+    """A square matrix product."""
+    random = np.random.default_rng(0)
+    a = jnp.asarray(random.standard_normal((MATMUL_SIZE, MATMUL_SIZE)), DTYPES[subject.dtype])
+    compiled = jax.jit(jnp.matmul).lower(a, a).compile()
+    return waiting(lambda: compiled(a, a))
+
+
+def waiting(compute: Callable[[], Any]) -> Step:
+    """The same, waiting for its result."""
+
+    def run() -> None:
+        jax.block_until_ready(compute())
+
+    return run

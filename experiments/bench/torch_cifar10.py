@@ -1,0 +1,132 @@
+"""An epoch of CIFAR-10 as a PyTorch user writes it, to race ``experiments.cifar10`` against.
+
+    python -m experiments.bench.torch_cifar10 --arch resnet20
+
+Transforms of single pictures, as torchvision's, in a DataLoader with two workers, channels_last, SGD, an
+evaluation of 5,000 images, a checkpoint. It prints its seconds as JSON.
+"""
+
+import argparse
+import json
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from experiments.bench.torch_steps import network
+from jax_resnet import data
+from jax_resnet.data import Split
+from jax_resnet.data.splits import hold_out
+
+
+def random_crop(picture: Image.Image) -> Image.Image:
+    """Torchvision's RandomCrop(32, padding=4)."""
+    left, top = random.randint(0, 8), random.randint(0, 8)
+    return ImageOps.expand(picture, 4).crop((left, top, left + 32, top + 32))
+
+
+def random_flip(picture: Image.Image) -> Image.Image:
+    """Torchvision's RandomHorizontalFlip."""
+    return ImageOps.mirror(picture) if random.random() < 0.5 else picture
+
+
+class ToNormalized:
+    """torchvision's ToTensor, then Normalize."""
+
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        """Keeps both, a number a channel."""
+        self.mean, self.std = (torch.tensor(values).view(3, 1, 1) for values in (mean, std))
+
+    def __call__(self, picture: Image.Image) -> torch.Tensor:
+        """Maps a picture to CHW."""
+        pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
+        return pixels.to(torch.float32).div(255).sub_(self.mean).div_(self.std)
+
+
+class Images(Dataset):
+    """A split, transformed image by image."""
+
+    def __init__(self, split: Split, *transforms: Callable) -> None:
+        """Keeps both."""
+        self.split, self.transforms = split, transforms
+
+    def __len__(self) -> int:
+        return len(self.split.labels)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        x = Image.fromarray(self.split.images[index])
+        for transform in self.transforms:
+            x = transform(x)
+        return x, int(self.split.labels[index])
+
+
+def main() -> None:
+    """Trains for an epoch, evaluates, saves."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--arch", default="resnet20")
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--max-steps", type=int, default=None)
+    arguments = parser.parse_args()
+
+    dataset = data.load("cifar10")
+    assert isinstance(dataset.train, Split)
+    training, validation = hold_out(dataset.train, 5000, seed=0)
+    to_tensor = ToNormalized(dataset.mean, dataset.std)
+    train_loader = DataLoader(
+        Images(training, random_crop, random_flip, to_tensor),
+        arguments.batch_size,
+        shuffle=True,
+        drop_last=True,
+        num_workers=2,
+    )
+    val_loader = DataLoader(Images(validation, to_tensor), 500, num_workers=2)
+
+    start = time.perf_counter()
+    model = network(arguments.arch).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
+    loss_of = nn.CrossEntropyLoss()
+    model.train()
+    steps = 0
+    for images, labels in train_loader:
+        optimizer.zero_grad(set_to_none=True)
+        loss = loss_of(model(images.to(memory_format=torch.channels_last)), labels)
+        loss.backward()
+        optimizer.step()
+        steps += 1
+        if steps % 50 == 0:
+            print(f"step {steps}  loss {loss.item():.4f}", flush=True)
+        if steps == arguments.max_steps:
+            break
+    trained = time.perf_counter()
+    model.eval()
+    correct = 0
+    with torch.inference_mode():
+        for images, labels in val_loader:
+            logits = model(images.to(memory_format=torch.channels_last))
+            correct += int((logits.argmax(1) == labels).sum())
+    with TemporaryDirectory() as folder:
+        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+        torch.save(state, Path(folder) / "checkpoint.pt")
+    end = time.perf_counter()
+    print(
+        json.dumps(
+            {
+                "steps": steps,
+                "seconds": end - start,
+                "training_seconds": trained - start,
+                "images_per_second": steps * arguments.batch_size / (trained - start),
+                "val_accuracy": correct / len(validation),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
