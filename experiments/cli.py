@@ -60,12 +60,12 @@ def defaults(
         ConfigError: There is no such recipe, or it was made for other data.
     """
     recipes, config = choose(
-        _value_of("--dataset", args) or dataset,
-        _value_of("--recipe", args) or recipe,
-        arch or _value_of("--arch", args),
+        value_of("--dataset", args) or dataset,
+        value_of("--recipe", args) or recipe,
+        arch or value_of("--arch", args),
     )
     data = from_dict(DataConfig, {**dataclasses.asdict(config.data), "dataset": dataset})
-    if _value_of("--epochs", args) and config.optim.steps:  # who says epochs does not mean the recipe's steps
+    if value_of("--epochs", args) and config.optim.steps:  # who says epochs does not mean the recipe's steps
         config = dataclasses.replace(config, optim=dataclasses.replace(config.optim, steps=None))
     about = "\n\n".join(f"--recipe {name}: {recipe.about}" for name, recipe in recipes.items())
     return about, dataclasses.replace(config, data=data)
@@ -101,7 +101,8 @@ def saved_config(workdir: Path) -> Config | None:
     return None
 
 
-def _value_of(flag: str, args: Sequence[str]) -> str | None:
+def value_of(flag: str, args: Sequence[str]) -> str | None:
+    """What a flag is given, before the flags are read; None where it is not there."""
     for i, arg in enumerate(args):
         if arg == flag and i + 1 < len(args):
             return args[i + 1]

@@ -4,14 +4,10 @@ A comparison is data: its members, on which data, by which recipe. They are trai
 in its own folder; the same command again continues, and it ends in a report.
 """
 
-import dataclasses
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
-from experiments.config import Config
-from experiments.errors import ConfigError
 from experiments.start import start
 
 
@@ -35,14 +31,6 @@ class Comparison(NamedTuple):
     dataset: str = "cifar10"
 
 
-@dataclasses.dataclass(frozen=True)
-class ComparisonConfig(Config):
-    """A comparison: the settings that all its members share."""
-
-    members: tuple[str, ...] = ()
-    """Networks to train one after another; --arch is for single runs."""
-
-
 def compare(comparison: Comparison, args: Sequence[str] | None) -> None:
     """Parses the flags, runs what is not finished, and writes the report into the folder ``report``.
 
@@ -53,67 +41,9 @@ def compare(comparison: Comparison, args: Sequence[str] | None) -> None:
     Raises:
         ConfigError: A setting that cannot be.
     """
-    from experiments.processes import begin
-    from experiments.report import write_report
-    from experiments.report.write import check_out
-    from experiments.several import by_seed, run_all, say_spread
+    from experiments.compare_networks import compare_networks
 
-    folder, members = read(comparison, sys.argv[1:] if args is None else args)
-    configs = {member.model.arch: by_seed(member, f"{member.model.arch}-") for member in members}
-    for member in members:
-        member.check()
-    check_out(folder / "report", overwrite=True)  # before hours of training, not after
-
-    console = begin(members[0].parallel)
-    done = run_all([config for seeds in configs.values() for config in seeds], console)
-    seeds = members[0].run.seeds
-    for place, arch in enumerate(configs):
-        say_spread(arch, done[place * seeds : (place + 1) * seeds], console)
-    folders = [config.workdir for seeds in configs.values() for config in seeds]
-    for note in write_report(folders, folder / "report", title=comparison.title, overwrite=True):
-        console.line(note)
-    console.line(f"the report is in {folder / 'report'}")
-
-
-def read(comparison: Comparison, args: Sequence[str]) -> tuple[Path, list[Config]]:
-    """The comparison's folder, and each member's settings.
-
-    Raises:
-        ConfigError: A flag or value that cannot be.
-    """
-    from experiments.cli import defaults, parse_flags
-
-    def flags(arch: str | None) -> ComparisonConfig:
-        recipes, default = defaults(args, comparison.dataset, comparison.recipe, arch)
-        return parse_flags(
-            ComparisonConfig,
-            f"python -m {comparison.module}",
-            f"{comparison.about}\n\n{recipes}",
-            args,
-            ComparisonConfig(**vars(default), members=comparison.members),
-        )
-
-    if any(arg.split("=")[0] == "--arch" for arg in args):
-        raise ConfigError("--arch is for single runs: a comparison's networks are its --members")
-    told = flags(None)
-    if len(told.members) < 2 or len(set(told.members)) < len(told.members):
-        raise ConfigError("--members takes two networks or more, each once: --members plain20 resnet20")
-    name = comparison.module.removeprefix("experiments.")
-    folder = Path(told.run.workdir or f"runs/{name}-{told.data.dataset}-{told.recipe}")
-    members = []
-    for arch in told.members:
-        config = flags(arch)  # again: a recipe may treat networks differently
-        members.append(
-            Config(
-                recipe=config.recipe,
-                model=dataclasses.replace(config.model, arch=arch),
-                data=config.data,
-                optim=config.optim,
-                parallel=config.parallel,
-                run=dataclasses.replace(config.run, workdir=str(folder)),
-            )
-        )
-    return folder, members
+    compare_networks(comparison, sys.argv[1:] if args is None else args)
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -37,6 +37,11 @@ def begin(config: "ParallelConfig") -> "Console":
             )
         except (RuntimeError, ValueError) as error:
             reason = str(error).splitlines()[0]
+            if not by_flags:
+                reason += (
+                    " JAX finds no cluster here (Slurm, MPI, Kubernetes, TPU): --coordinator HOST:PORT "
+                    "--num-processes N --process-id I tells it"
+                )
             raise ExperimentError(f"--coordinator {config.coordinator}: {reason}") from None
     return Console(quiet=jax.process_index() > 0)
 

@@ -1,8 +1,10 @@
 """ResNeXt against ResNet at 50 and 101 layers: python -m experiments.resnext.
 
-On CIFAR-10 by default, with the networks' stem for small images; on images of any size with --stem imagenet.
+On CIFAR-10 by default, with the networks' stem for small images. With --stem imagenet --data-dir FOLDER on
+the images in a folder, with --dataset imagenet2012 on ImageNet.
 """
 
+import sys
 from collections.abc import Sequence
 
 from experiments.compare import Comparison, compare
@@ -16,11 +18,22 @@ RESNEXT = Comparison(
     members=("resnet50", "resnext50_32x4d", "resnet101", "resnext101_32x4d"),
     recipe="tutorial-004",
 )
+RESNEXT_IMAGENET = RESNEXT._replace(recipe="tutorial-004-imagenet", dataset="folder")
+
+
+def choose(args: Sequence[str]) -> Comparison:
+    """The comparison that the flags mean: of small images, or of large ones."""
+    from experiments.cli import value_of
+    from experiments.recipes import STREAMED
+
+    large = value_of("--dataset", args) in STREAMED or value_of("--stem", args) not in (None, "cifar")
+    return RESNEXT_IMAGENET if large else RESNEXT
 
 
 def main(args: Sequence[str] | None = None) -> None:
     """Parses the flags and compares."""
-    compare(RESNEXT, args)
+    args = sys.argv[1:] if args is None else args
+    compare(choose(args), args)
 
 
 if __name__ == "__main__":

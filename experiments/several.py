@@ -1,6 +1,7 @@
 """Runs one after another, each in its own folder: over seeds, over networks. The same again continues."""
 
 import dataclasses
+import functools
 import json
 import statistics
 from collections.abc import Sequence
@@ -9,8 +10,9 @@ from typing import Any
 from experiments.cli import saved_config
 from experiments.config import Config
 from experiments.console import Console
-from experiments.errors import Stopped
+from experiments.errors import ConfigError, Stopped
 from experiments.run import check_same, run
+from jax_resnet.parallel import from_first
 
 
 def by_seed(config: Config, prefix: str = "") -> list[Config]:
@@ -35,7 +37,7 @@ def run_all(configs: Sequence[Config], console: Console) -> list[dict[str, Any]]
     summaries = []
     for number, config in enumerate(configs, 1):
         console.line(f"run {number} of {len(configs)}: {config.workdir}")
-        if summary := finished(config):
+        if summary := from_first(functools.partial(finished, config), (ConfigError,)):
             console.line(f"finished before: test accuracy {summary['test_accuracy']:.2%}")
         else:
             summary = continued(config, console)
@@ -62,7 +64,9 @@ def finished(config: Config) -> dict[str, Any] | None:
 
 def continued(config: Config, console: Console) -> dict[str, Any]:
     """Runs from where the folder's run is, or from the start."""
-    if saved_config(config.workdir) and not config.run.overwrite:
+    # Asked once for all processes: the first of them may have begun to write when the last one looks.
+    begun = from_first(lambda: saved_config(config.workdir) is not None)
+    if begun and not config.run.overwrite:
         config = dataclasses.replace(config, run=dataclasses.replace(config.run, resume=True))
     try:
         return run(config, console)

@@ -76,8 +76,9 @@ def main() -> None:
     arguments = parser.parse_args()
 
     dataset = data.load("cifar10")
-    assert isinstance(dataset.train, Split)
     training, validation = hold_out(dataset.train, 5000, seed=0)
+    assert isinstance(training, Split)
+    assert isinstance(validation, Split)
     to_tensor = ToNormalized(dataset.mean, dataset.std)
     train_loader = DataLoader(
         Images(training, random_crop, random_flip, to_tensor),

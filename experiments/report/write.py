@@ -27,7 +27,7 @@ def write(
     check_out(out, overwrite=overwrite)
     runs = [read_run(folder) for folder in folders]
     groups = group(runs)
-    notes += gathered(runs)
+    notes += gathered(runs) + repeated(groups)
     rows = [table.make_row(part) for part in groups]
     title = title or heading(groups)
 
@@ -71,6 +71,16 @@ def gathered(runs: Sequence[Run]) -> list[str]:
         for note in run.notes:
             folders.setdefault(note, []).append(str(run.folder))
     return [f"{', '.join(names)}: {note}." for note, names in folders.items()]
+
+
+def repeated(groups: Sequence[Group]) -> list[str]:
+    """A line for each group in which runs differ by nothing at all."""
+    notes = []
+    for part in groups:
+        seeds = [run.setting("seed") for run in part.counted]
+        if len(set(seeds)) < len(seeds):
+            notes.append(f"{part.name}: runs with the same settings and seed count as different seeds.")
+    return notes
 
 
 def heading(groups: Sequence[Group]) -> str:

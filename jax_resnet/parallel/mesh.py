@@ -57,6 +57,21 @@ def place(tree: Any, shardings: Any) -> Any:
     return jax.tree.map(put, tree, shardings)
 
 
+def replicated(tree: Any, mesh: Mesh) -> Any:
+    """The global arrays of those, each whole on every device, of which ``pmap`` returns a process's own."""
+    whole = NamedSharding(mesh, P())
+
+    def put(x: jax.Array) -> jax.Array:
+        if len(x.sharding.device_set) == mesh.size:
+            return x
+        if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(put(jax.random.key_data(x)))
+        parts = [shard.data for shard in x.addressable_shards]
+        return jax.make_array_from_single_device_arrays(x.shape, whole, parts)
+
+    return jax.tree.map(put, tree)
+
+
 def place_rows(batch: Any, mesh: Mesh) -> Any:
     """The global batch, from the rows that each process has."""
     sharding = NamedSharding(mesh, P(DATA))

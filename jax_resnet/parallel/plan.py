@@ -8,7 +8,7 @@ import jax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jax_resnet.parallel.mesh import DATA, place, place_rows, shardings_of
+from jax_resnet.parallel.mesh import DATA, place, place_rows, replicated, shardings_of
 from jax_resnet.train import Batch, Metrics, TrainState, Variables
 
 Mode = Literal["jit", "shard_map", "pmap"]
@@ -77,9 +77,12 @@ class Plan:
                 **options,
             )
             count = len(self.mesh.local_devices)
-            return lambda state, batch: mapped(
-                state, jax.tree.map(lambda x: x.reshape(count, -1, *x.shape[1:]), dict(batch))
-            )
+
+            def run(state: Any, batch: Batch) -> Any:
+                rows = jax.tree.map(lambda x: x.reshape(count, -1, *x.shape[1:]), dict(batch))
+                return replicated(mapped(state, rows), self.mesh)
+
+            return run
         if self.mode == "shard_map":
             step = jax.shard_map(
                 step, mesh=self.mesh, in_specs=(P(), P(DATA)), out_specs=P(), check_vma=False

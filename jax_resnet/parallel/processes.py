@@ -1,6 +1,8 @@
 """Start and end of a run of many processes, on JAX's own distributed runtime."""
 
 import re
+import socket
+import time
 
 import jax
 
@@ -33,9 +35,12 @@ def initialize(
         process_id: Which this is, from 0.
 
     Raises:
-        RuntimeError: They did not come together within two minutes, or JAX cannot tell who they are.
+        RuntimeError: Nobody listened there for two minutes, or JAX cannot tell who they are. (Where process 0
+            waits in vain for the others, the runtime itself ends the program.)
         ValueError: Likewise.
     """
+    if coordinator is not None and process_id:
+        _wait_for(coordinator)  # here, because the runtime would end the program with a stack trace
     jax.distributed.initialize(
         coordinator,
         num_processes,
@@ -44,6 +49,20 @@ def initialize(
         heartbeat_timeout_seconds=HEARTBEAT,
         shutdown_timeout_seconds=ENDING,
     )
+
+
+def _wait_for(coordinator: str) -> None:
+    host, _, port = coordinator.rpartition(":")
+    deadline = time.monotonic() + STARTING
+    while True:
+        try:
+            socket.create_connection((host, int(port)), timeout=5).close()
+            return
+        except OSError as error:
+            if time.monotonic() > deadline:
+                trouble = error.strerror or str(error)
+                raise RuntimeError(f"process 0 does not answer there ({trouble})") from None
+        time.sleep(0.2)
 
 
 def shutdown() -> None:

@@ -69,6 +69,14 @@ def test_a_folder_of_runs_stands_for_them_and_a_run_named_twice_counts_once(runs
     assert any("plain8-seed0 was named more than once" in note for note in notes)
 
 
+def test_the_same_run_in_two_folders_is_told(runs, tmp_path):
+    shutil.copytree(runs / "plain8-seed0", tmp_path / "copy")
+    notes = write_report([runs / "plain8-seed0", tmp_path / "copy"], tmp_path / "report")
+    assert "plain8: runs with the same settings and seed count as different seeds." in notes
+    [row] = json.loads((tmp_path / "report" / "report.json").read_text())["rows"]
+    assert row["test_accuracy_last"]["std"] == 0
+
+
 def test_an_unfinished_run_is_shown_with_what_there_is(runs, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(runs / "resnet8-seed0", run)

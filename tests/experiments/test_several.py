@@ -8,7 +8,7 @@ import time
 import pytest
 
 from experiments import cifar10, compare, degradation, resnext
-from experiments.compare import read
+from experiments.compare_networks import read
 from experiments.errors import ConfigError
 from experiments.several import by_seed
 from jax_resnet import checkpoint
@@ -122,6 +122,20 @@ def test_resnext_gives_all_networks_the_same_100_epochs():
     assert {(m.optim.epochs, m.data.dataset) for m in members} == {(100, "cifar100")}
     names = [config.workdir.name for config in by_seed(members[1], "resnext50_32x4d-")]
     assert names == ["resnext50_32x4d-seed0", "resnext50_32x4d-seed1"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "dataset"),
+    [
+        (["--stem", "imagenet", "--image-size", "224", "--data-dir", "pictures"], "folder"),
+        (["--dataset", "imagenet2012"], "imagenet2012"),
+    ],
+)
+def test_resnext_takes_large_images_too(flags, dataset):
+    _, members = read(resnext.choose(flags), flags)
+    assert {(m.data.dataset, m.model.stem, m.optim.epochs) for m in members} == {(dataset, "imagenet", 100)}
+    for member in members:
+        member.check()
 
 
 @pytest.mark.parametrize(
