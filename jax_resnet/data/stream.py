@@ -7,7 +7,7 @@ the examples that all processes together have consumed.
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy as np
 from .batches import WHOLE, Batches, Shard, epoch_order, rows_of, steps_per_epoch
 from .dataset import Split
 from .pictures import decode, for_evaluation, for_training
-from .workers import run
+from .workers import Work, run
 
 # An end that no training reaches: grain wants to know one.
 ENDLESS = 1 << 62
@@ -103,12 +103,8 @@ class StreamedSplit:
         local = rows.stop - rows.start
         steps_per_epoch(len(self), batch_size)
 
-        def load(place: int) -> dict[str, Any]:
-            step, row = divmod(place, local)
-            position = step * batch_size + rows.start + row
-            return self._train_example(position, batch_size, seed)
-
-        return run(load, start * local, ENDLESS, local, self.workers)
+        load = partial(self._train_example, batch_size, rows, seed)
+        return run(Work(load, start * local, ENDLESS, local), self.workers)
 
     def eval_batches(self, batch_size: int, *, shard: Shard = WHOLE) -> Batches:
         """As ``batches.eval_batches``, each picture resized and cut to its middle.
@@ -123,21 +119,23 @@ class StreamedSplit:
         local = rows.stop - rows.start
         count = -(-len(self) // batch_size)
 
-        def load(place: int) -> dict[str, Any]:
-            batch, row = divmod(place, local)
-            number = batch * batch_size + rows.start + row
-            real = number < len(self)
-            return {**self._eval_example(number if real else 0), "mask": np.bool_(real)}
+        load = partial(self._padded_example, batch_size, rows)
+        return run(Work(load, 0, count * local, local), self.workers)
 
-        return run(load, 0, count * local, local, self.workers)
-
-    def _train_example(self, position: int, batch_size: int, seed: int) -> dict[str, Any]:
-        """The example at a place of the endless order that all processes share."""
-        step, row = divmod(position, batch_size)
+    def _train_example(self, batch_size: int, rows: slice, seed: int, place: int) -> dict[str, Any]:
+        """The example at a place of this process's part of the endless order that all share."""
+        step, row = _find(place, rows)
+        position = step * batch_size + row
         epoch, step_of_epoch = divmod(step, steps_per_epoch(len(self), batch_size))
         number = _epoch_order(len(self), seed, epoch)[step_of_epoch * batch_size + row]
         rng = np.random.default_rng([seed, 2, position])
         return self._load(number, lambda picture: for_training(picture, self.image_size, rng))
+
+    def _padded_example(self, batch_size: int, rows: slice, place: int) -> dict[str, Any]:
+        batch, row = _find(place, rows)
+        number = batch * batch_size + row
+        real = number < len(self)
+        return {**self._eval_example(number if real else 0), "mask": np.bool_(real)}
 
     def _eval_example(self, number: int) -> dict[str, Any]:
         return self._load(number, lambda picture: for_evaluation(picture, self.image_size))
@@ -147,6 +145,12 @@ class StreamedSplit:
         encoded, label = self.source.read(index)
         image = cut(decode(encoded, self.source.name(index)))
         return {"image": image, "label": np.int32(label), "index": np.int32(number)}
+
+
+def _find(place: int, rows: slice) -> tuple[int, int]:
+    """The batch, and the row in the whole of it, of what a process with these rows has at a place."""
+    batch, row = divmod(place, rows.stop - rows.start)
+    return batch, rows.start + row
 
 
 AnySplit = Split | StreamedSplit

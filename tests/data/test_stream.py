@@ -1,4 +1,5 @@
 import dataclasses
+import multiprocessing
 import os
 import shutil
 import signal
@@ -188,6 +189,21 @@ def test_workers_leave_the_devices_alone(dataset):
     assert take(threads, 1, seed=0)[0]["label"].all()
     processes = dataclasses.replace(threads, workers=1)
     assert not take(processes, 1, seed=0)[0]["label"].any()
+
+
+def test_a_killed_worker_is_told_of_and_nobody_waits_for_what_is_half_sent(dataset):
+    # A batch is many times what a pipe holds: both workers are soon in the midst of sending one.
+    split = dataclasses.replace(dataset.train, workers=2, image_size=128)
+    before = set(multiprocessing.active_children())
+    with closing(train_batches(split, 16, seed=0)) as batches:
+        next(batches)
+        time.sleep(1)
+        workers = set(multiprocessing.active_children()) - before
+        assert len(workers) == 2
+        workers.pop().kill()
+        with pytest.raises(DataError, match=r"decodes pictures was ended by SIGKILL: .* fewer --workers"):
+            list(islice(batches, 4))
+    assert not set(multiprocessing.active_children()) - before
 
 
 STREAM_FOREVER = """
