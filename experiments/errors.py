@@ -21,6 +21,10 @@ class Stopped(Exception):  # noqa: N818 - it is no error
         self.number, self.step, self.workdir = number, step, workdir
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM where there is nothing to save first: it ends a program the way Ctrl-C does."""
+
+
 class LaunchedError(Exception):
     """A launched process failed; the message says which and how, unless the process has said so itself."""
 

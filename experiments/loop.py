@@ -100,47 +100,63 @@ class Loop:
                 signal.signal(number, handler)
 
     def _run(self, until: int, batches: Iterator[Batch]) -> None:
-        experiment, run = self.experiment, self.experiment.config.run
+        experiment = self.experiment
         pending: deque[tuple[int, Metrics, Any]] = deque()
 
         def absorb(keep: int) -> None:
             while len(pending) > keep:
                 step, metrics, votes = pending.popleft()
                 self.meter.add(step, metrics)
-                stop, checkpoint = (int(vote) for vote in np.asarray(votes))
-                self._stop, self._checkpoint_agreed = stop or self._stop, bool(checkpoint)
+                self._heed(votes)
                 show(self.meter.step, self.meter.news)
                 if estimate := self.meter.estimate(until):
                     self.console.line(estimate)
 
+        if self.step:
+            self._look(until)  # the run may have been stopped while it did
         while self.step < until:
             with self.console.training(self.step, until) as show:
                 while self.step < until and not self._stop:
-                    votes = np.array([self._stop_asked, self._checkpoint_due(run.checkpoint_minutes)])
+                    votes = self._vote()
                     self.state, metrics = experiment.train_step(self.state, next(batches))
                     self.step += 1
-                    pending.append((self.step, metrics, self._agree(votes)))
+                    pending.append((self.step, metrics, votes))
                     absorb(IN_FLIGHT - 1)
                     if self._evaluation_due() or self._checkpoint_agreed:
                         break
                 absorb(0)
             self.meter.flush()
-            if self._stop:
-                self._save(None)
-                self.checkpointer.wait()
-                raise Stopped(self._stop, self.step, self.folder.path)
-            with self.meter.paused():
-                accuracy = self._validate() if self._evaluation_due() or self.step == until else None
-                self._watch_test()
-                self._save(accuracy)
+            self._leave_if_asked()
+            self._look(until)
+        self.checkpointer.wait()
+        self._heed(self._vote())
+        self._leave_if_asked()
+
+    def _look(self, until: int) -> None:
+        with self.meter.paused():
+            accuracy = self._validate() if self._evaluation_due() or self.step == until else None
+            self._watch_test()
+            self._save(accuracy)
+
+    def _vote(self) -> Any:
+        """What this process would do, being made what all do."""
+        due = time.monotonic() - self._saved_at > 60 * self.experiment.config.run.checkpoint_minutes
+        return self._agree(np.array([self._stop_asked, due]))
+
+    def _heed(self, votes: Any) -> None:
+        stop, checkpoint = (int(vote) for vote in np.asarray(votes))
+        self._stop, self._checkpoint_agreed = stop or self._stop, bool(checkpoint)
+
+    def _leave_if_asked(self) -> None:
+        if self._stop:
+            self._save(None)
+            self.checkpointer.wait()
+            raise Stopped(self._stop, self.step, self.folder.path)
 
     def _evaluation_due(self) -> bool:
         epoch, rest = divmod(self.step, self.experiment.steps_per_epoch)
         whole = rest == 0 and epoch % self.experiment.config.run.eval_every == 0
         return whole or self.step == self.experiment.total_steps
-
-    def _checkpoint_due(self, minutes: float) -> bool:
-        return time.monotonic() - self._saved_at > 60 * minutes
 
     def _validate(self) -> float | None:
         experiment = self.experiment
@@ -166,7 +182,13 @@ class Loop:
         self._watched.add(self.step)
 
     def _evaluate(self, kind: str, name: str, split: AnySplit, **about: str) -> Evaluation:
-        with self.console.progress(f"{name} (images)", len(split)) as advance:
+        with self.console.progress(f"{name} (images)", len(split)) as show:
+
+            def advance(images: int) -> None:
+                show(images)
+                self._heed(self._vote())
+                self._leave_if_asked()
+
             result = evaluate(
                 self.experiment.eval_step,
                 self.state.tested,

@@ -1,15 +1,21 @@
 """How every program here starts, and how it ends when something is wrong. Imports jax only when it runs."""
 
+import signal
 import sys
 from collections.abc import Callable
+from types import FrameType
 
-from experiments.errors import ConfigError, ExperimentError, LaunchedError, Stopped
+from experiments.errors import ConfigError, ExperimentError, LaunchedError, Stopped, Terminated
 from experiments.processes import leave
 from jax_resnet.allocator import keep_freed_memory
 
 
 def start(main: Callable[[], None]) -> None:
-    """Runs a program; errors that a user can mend become one line on standard error and a non-zero exit."""
+    """Runs a program; errors that a user can mend become one line on standard error and a non-zero exit.
+
+    So do Ctrl-C and SIGTERM, on which whatever is open is closed; only a training loop does more.
+    """
+    signal.signal(signal.SIGTERM, _terminate)
     keep_freed_memory()  # before jax is imported, which must therefore happen inside main
     try:
         main()
@@ -22,9 +28,15 @@ def start(main: Callable[[], None]) -> None:
             say(message)
         sys.exit(code)
     except KeyboardInterrupt as error:
-        leave(error, "interrupted", 130)
-        say("interrupted")
-        sys.exit(130)
+        terminated = isinstance(error, Terminated)
+        message, code = ("ended by SIGTERM", 143) if terminated else ("interrupted", 130)
+        leave(error, message, code)
+        say(message)
+        sys.exit(code)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated
 
 
 def exit_code(error: Exception) -> int | None:

@@ -84,7 +84,7 @@ class Checkpointer:
         accuracy: float | None = None,
         position: Mapping[str, Any] | None = None,
     ) -> None:
-        """Saves the state under its step unless that is saved already.
+        """Saves the state under its step unless that is saved already, and as well described.
 
         Args:
             state: What to save; it may be donated once this returns.
@@ -94,7 +94,9 @@ class Checkpointer:
         """
         step = int(state.step)
         if step in self.steps():
-            return
+            if accuracy is None or self._manager.metrics(step):
+                return
+            self._manager.delete(step)  # without its accuracy it would not be kept as the best
         metrics = None if accuracy is None else {"accuracy": accuracy, "step": step}
         items = {
             "variables": ocp.args.StandardSave(state.tested),

@@ -70,6 +70,14 @@ def test_without_accuracies_the_best_is_the_last(tmp_path, state):
     assert_equal(checkpoint.restore(tmp_path).variables, at(state, 3).variables)
 
 
+def test_an_accuracy_that_comes_later_is_not_lost(tmp_path, state):
+    with checkpoint.Checkpointer(tmp_path) as checkpointer:
+        for step, accuracy in ((1, None), (1, 0.9), (1, None), (2, 0.3), (3, 0.4), (4, 0.5)):
+            checkpointer.save(at(state, step), CONFIG, accuracy)
+            checkpointer.wait()
+        assert checkpointer.steps() == [1, 3, 4]
+
+
 def test_an_empty_folder_restores_nothing(tmp_path, state):
     assert checkpoint.Checkpointer(tmp_path).restore(state) is None
 

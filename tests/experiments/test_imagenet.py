@@ -111,6 +111,43 @@ def read(path):
         return ""
 
 
+def wait_for_line(run, words):
+    for line in run.stdout:
+        if words in line:
+            return
+    raise AssertionError(f"the run never said {words!r}: {run.stderr.read()}")
+
+
+def test_a_signal_while_the_test_set_is_watched_leaves_nothing_out(finished, small, start, tmp_path):
+    run = start(*small, "--workdir", tmp_path, module="experiments.imagenet")
+    wait_for_line(run, "test (images)")
+    run.send_signal(signal.SIGTERM)
+    _, error = run.communicate(timeout=120)
+    assert error == (f"error: stopped at step 3, checkpoint written; --resume --workdir {tmp_path} goes on\n")
+    assert run.returncode == 128 + signal.SIGTERM
+    main(["--resume", "--workers", "0", "--workdir", str(tmp_path)])
+    assert_same(tmp_path, finished)
+    tests = [
+        [(r["step"], r["which"], r["loss"]) for r in records(w) if r["kind"] == "test"]
+        for w in (tmp_path, finished)
+    ]
+    assert tests[0] == tests[1]
+
+
+@pytest.mark.parametrize("moment", ["before training", "after training"])
+def test_a_signal_where_nothing_is_trained_ends_a_run_at_once(small, start, tmp_path, moment):
+    run = start(*small, "--max-steps", "1", "--workdir", tmp_path, module="experiments.imagenet")
+    if moment == "after training":
+        wait_for_line(run, "test of the last checkpoint")
+    deadline = time.monotonic() + 120
+    while not (tmp_path / ".lock").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    run.send_signal(signal.SIGTERM)
+    _, error = run.communicate(timeout=60)
+    assert error == "error: ended by SIGTERM\n"
+    assert run.returncode == 128 + signal.SIGTERM
+
+
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_to_all_of_a_job_stops_it_cleanly_and_it_goes_on(finished, small, tmp_path, number):
