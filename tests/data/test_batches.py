@@ -152,4 +152,5 @@ def test_without_crop_and_flip_only_normalisation_is_left():
     images = np.random.default_rng(0).integers(0, 256, (8, 6, 6, 3), dtype=np.uint8)
     keys = jax.random.split(jax.random.key(1), 8)
     found = make_augment(MEAN, STD, crop_padding=0, flip=False)(keys, images)
-    np.testing.assert_array_equal(found, normalize(images, MEAN, STD))
+    # Compiled as one, a division may become a multiplication: the last digit may differ.
+    np.testing.assert_allclose(found, normalize(images, MEAN, STD), rtol=0, atol=1e-6)
