@@ -146,8 +146,8 @@ RECIPES: dict[str, Recipe] = {
     ),
     "tutorial-003": Recipe(
         "mnist_preact_resnet, or --arch vgg16 on digits padded to 32x32, as a tutorial has them: Adam, batch "
-        "32, 10 epochs, no augmentation; unlike there the rate falls from 0.001 as a cosine, which gave 99.35% "
-        f"in 4 epochs where a constant one (--schedule constant) stayed below 98.9% for 9; {WATCHED}",
+        "32, 10 epochs, no augmentation; unlike there the rate falls from 0.001 as a cosine, which gave "
+        f"99.35% in 4 epochs where a constant one (--schedule constant) stayed below 98.9% for 9; {WATCHED}",
         Config(
             recipe="tutorial-003",
             model=ModelConfig(arch="mnist_preact_resnet"),

@@ -63,6 +63,7 @@ def test_the_same_network_in_pytorch():
     assert ours.parameters == theirs.parameters
 
 
+@pytest.mark.slow
 def test_processes_at_once():
     together = race_together([tiny(), tiny()], rounds=1)
     assert len(together.seconds) == 5
@@ -74,6 +75,7 @@ def test_what_fails_in_a_process_is_told():
         race([Subject("jax_resnet", "resnet20", 4, options={"widhts": (8,)})], rounds=1, turn_seconds=0.01)
 
 
+@pytest.mark.slow
 def test_layers_as_table_and_json(tmp_path, capsys):
     out = tmp_path / "bench.json"
     flags = "--layers --arch resnet8 --batch-size 2 --image-size 8 --dtype f32 --rounds 1 --turn-seconds 0.01"
@@ -87,6 +89,7 @@ def test_layers_as_table_and_json(tmp_path, capsys):
     assert table.count("|\n") == len(rows) + 2
 
 
+@pytest.mark.slow
 def test_the_loop_is_compared_with_its_step(tmp_path):
     out = tmp_path / "bench.json"
     flags = "--loop --arch resnet8 --batch-size 16 --image-size 8 --dtype f32 --rounds 2 --turn-seconds 0.05"
