@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import multiprocessing
 import os
@@ -247,14 +248,19 @@ def test_no_worker_outlives_the_process_it_works_for(pictures, tmp_path, number)
         start_new_session=True,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
     )
-    workers = [int(pid) for pid in process.stdout.readline().split()]
-    assert len(workers) == 2
-    # Ctrl-C reaches the whole group; a kill one process.
-    if number == signal.SIGINT:
-        os.killpg(process.pid, number)
-    else:
-        process.send_signal(number)
-    _, error = process.communicate(timeout=60)
-    assert wait_until(lambda: not any(map(alive, workers)))
+    try:
+        workers = [int(pid) for pid in process.stdout.readline().split()]
+        assert len(workers) == 2
+        # Ctrl-C reaches the whole group; a kill one process.
+        if number == signal.SIGINT:
+            os.killpg(process.pid, number)
+        else:
+            process.send_signal(number)
+        _, error = process.communicate(timeout=60)
+        assert wait_until(lambda: not any(map(alive, workers)))
+    finally:  # a failure must not leave them to run for ever
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
     if number == signal.SIGINT:
         assert error.count("Traceback") == 1  # its own: workers say nothing
