@@ -167,7 +167,8 @@ RECIPES: dict[str, Recipe] = {
     "imagenet": Recipe(
         "90 epochs of 256, 0.1 divided by 10 at 30, 60 and 80 after a warm-up of 5, Nesterov, weight decay "
         "1e-4 but not on BatchNorm and biases, residual branches that start at zero (Goyal et al. 2017, "
-        "table 1: resnet50 76.4% on ImageNet); trains on all images, reports the last epoch; " + VAL_IS_TEST,
+        "table 1: resnet50's top-1 error on ImageNet is 23.60% with batches of 256 and no warm-up, 23.74% "
+        "with 8,192 and this warm-up); trains on all images, reports the last epoch; " + VAL_IS_TEST,
         Config(recipe="imagenet", model=IMAGENET_FORM, data=STREAM, optim=GOYAL, run=RARELY),
         datasets=STREAMED,
     ),
