@@ -1,6 +1,7 @@
 """Each page on its own data set: archives in the originals' layouts, cut down to 50 and 20 images."""
 
 import json
+import math
 import subprocess
 import sys
 
@@ -62,7 +63,8 @@ def test_tutorial_003_trains_by_adam_and_watches_the_test_set(tiny):
     flags, run = tiny("mnist")
     mnist.main([*flags, "--recipe", "tutorial-003", "--arch", "mnist_cnn", "--max-steps", "5"])
     records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert [r["learning_rate"] for r in records if r["kind"] == "train"] == pytest.approx([1e-3] * 5)
+    falling = [1e-3 * (1 + math.cos(math.pi * step / 50)) / 2 for step in range(5)]
+    assert [r["learning_rate"] for r in records if r["kind"] == "train"] == pytest.approx(falling)
     assert [r["which"] for r in records if r["kind"] == "test"] == ["watched", "last"]
 
 
