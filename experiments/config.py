@@ -26,7 +26,7 @@ class ModelConfig:
     dtype: Literal["f32", "bf16"] = "f32"
     """In which the network computes; parameters, statistics and loss stay float32."""
     scan_layers: bool = False
-    """Run equal blocks in a loop: a network of 1,000 layers compiles as fast as one of 20."""
+    """Run equal blocks in a loop: a network of 1,000 layers becomes a program of the size of one of 20."""
 
 
 @dataclasses.dataclass(frozen=True)

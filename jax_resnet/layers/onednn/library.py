@@ -19,7 +19,7 @@ _HANDLERS = {
     NORM_FORWARD: "JaxResnetNormForward",
     NORM_BACKWARD: "JaxResnetNormBackward",
 }
-# With more threads than this, one thread makes all calls of OpenMP; see Caller in conv.cc.
+# With more threads than this, one thread makes all calls of OpenMP; see Caller in runtime.h.
 _MANY_THREADS = 16
 _lock = threading.Lock()
 _log = logging.getLogger("jax_resnet")
