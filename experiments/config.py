@@ -123,6 +123,8 @@ class ParallelConfig:
     """Give each device a part of parameters and optimiser state instead of all of them."""
     accumulate: int = 1
     """Parts of the batch that pass one after the other; BatchNorm takes each part's own statistics."""
+    steps_per_dispatch: int = 1
+    """Steps an accelerator makes in a loop of its own before the next batches; on CPU always 1."""
     remat: bool = False
     """Compute activations again in the backward pass rather than keep them."""
     coordinator: str | None = None
@@ -136,6 +138,10 @@ class ParallelConfig:
         """See ``Config.check``."""
         if self.accumulate < 1:
             raise ConfigError(f"--accumulate must be more than 0, not {self.accumulate}")
+        if self.steps_per_dispatch < 1:
+            raise ConfigError(f"--steps-per-dispatch must be more than 0, not {self.steps_per_dispatch}")
+        if self.steps_per_dispatch > 1 and self.parallel == "pmap":
+            raise ConfigError("--steps-per-dispatch goes with --parallel jit or shard_map")
         if self.bn == "per-device" and self.parallel == "jit":
             raise ConfigError("--parallel jit sees the whole batch: --bn per-device needs shard_map or pmap")
         if self.shard_params and (self.parallel in ("shard_map", "pmap") or self.bn == "per-device"):

@@ -100,7 +100,6 @@ class Loop:
                 signal.signal(number, handler)
 
     def _run(self, until: int, batches: Iterator[Batch]) -> None:
-        experiment = self.experiment
         pending: deque[tuple[int, Metrics, Any]] = deque()
 
         def absorb(keep: int) -> None:
@@ -118,8 +117,7 @@ class Loop:
             with self.console.training(self.step, until) as show:
                 while self.step < until and not self._stop:
                     votes = self._vote()
-                    self.state, metrics = experiment.train_step(self.state, next(batches))
-                    self.step += 1
+                    metrics = self._train(until, batches)
                     pending.append((self.step, metrics, votes))
                     absorb(IN_FLIGHT - 1)
                     if self._evaluation_due() or self._checkpoint_agreed:
@@ -131,6 +129,23 @@ class Loop:
         self.checkpointer.wait()
         self._heed(self._vote())
         self._leave_if_asked()
+
+    def _train(self, until: int, batches: Iterator[Batch]) -> Metrics:
+        """Dispatches the next step, or the next few where nothing is due between them."""
+        experiment, count = self.experiment, self.experiment.steps_per_dispatch
+        every = experiment.steps_per_epoch * experiment.config.run.eval_every
+        due = min(until, self.step - self.step % every + every)
+        if self.step < experiment.total_steps:
+            due = min(due, experiment.total_steps)
+        if experiment.train_steps is None or self.step + count > due:
+            self.state, metrics = experiment.train_step(self.state, next(batches))
+            self.step += 1
+            return metrics
+        several = [next(batches) for _ in range(count)]
+        stacked = {name: np.stack([batch[name] for batch in several]) for name in several[0]}
+        self.state, metrics = experiment.train_steps(self.state, stacked)
+        self.step += count
+        return metrics
 
     def _look(self, until: int) -> None:
         with self.meter.paused():

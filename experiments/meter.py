@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import numpy as np
 
 from experiments.console import spell
 from experiments.errors import ExperimentError
@@ -38,15 +39,22 @@ class Meter:
         return self.images / self.seconds if self.seconds else 0.0
 
     def add(self, step: int, metrics: Metrics) -> None:
-        """Takes one step's metrics, waiting until they are computed."""
-        values = {name: value.item() for name, value in jax.device_get(metrics).items()}
-        now = time.perf_counter()
-        if self._clock is not None:
-            self.seconds += now - self._clock
-            self._window_time += now - self._clock
+        """Takes the metrics of a step, or of several up to ``step``, waiting until they are computed."""
+        fetched = {name: np.atleast_1d(value) for name, value in jax.device_get(metrics).items()}
+        count, now = len(fetched["loss"]), time.perf_counter()
+        seconds = None if self._clock is None else (now - self._clock) / count
+        self._clock = now
+        for i in range(count):
+            self._add(
+                step - count + 1 + i, {name: value[i].item() for name, value in fetched.items()}, seconds
+            )
+
+    def _add(self, step: int, values: dict[str, Any], seconds: float | None) -> None:
+        if seconds is not None:
+            self.seconds += seconds
+            self._window_time += seconds
             self.images += values["count"]
             self._steps_timed += 1
-        self._clock = now
         self.step = step
         for name in ("loss", "grad_norm"):
             if not math.isfinite(values[name]):

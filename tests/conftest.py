@@ -8,12 +8,14 @@ import pytest
 from PIL import Image
 
 # Many tests compile the same few steps, some in processes of their own: once a session is enough.
-_cache = tempfile.TemporaryDirectory(prefix="jax-cache-", ignore_cleanup_errors=True)
-os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache.name
+# Whoever tests several times can say where to keep them.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    _cache = tempfile.TemporaryDirectory(prefix="jax-cache-", ignore_cleanup_errors=True)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache.name
 os.environ["JAX_PERSISTENT_COMPILATION_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
 os.environ["JAX_PERSISTENT_COMPILATION_CACHE_ENABLE_XLA_CACHES"] = "none"
 
-from jax_resnet import data  # noqa: E402
+from jax_resnet import data
 
 
 @pytest.fixture(scope="session")

@@ -15,9 +15,9 @@ DEPTHS = (20, 32, 56, 110)
 # All 128 channels wide: what changes is only into how many groups the 3x3 convolutions fall.
 CARDINALITIES = (1, 2, 4, 8, 16, 32)
 PROCESSES = (1, 2)
-COMPILED_DEPTHS = (20, 56, 110, 218, 1202)
-# Written out, deeper ones take many minutes to compile.
-DEEPEST_WRITTEN_OUT = 218
+COMPILED = ("resnet20", "resnet56", "resnet110", "resnet1202", "preact_resnet164", "preact_resnet1001")
+# Written out, these take many minutes to compile.
+TOO_DEEP_TO_WRITE_OUT = ("resnet1202", "preact_resnet1001")
 STAGES = ("stage1", "stage2", "stage3")
 
 
@@ -76,18 +76,16 @@ def depth(config: BenchConfig, console: Console) -> list[Row]:
     """Compile time and memory against depth, written out and rolled into loops."""
     batch_size = config.batch_size or 16
     rows = []
-    for layers in COMPILED_DEPTHS:
+    for arch in COMPILED:
         forms: dict[str, dict[str, Any]] = {
             "written out": {},
             "in loops": {"scan_layers": True},
             "in loops, recomputed": {"scan_layers": True, "remat": STAGES},
         }
         for form, options in forms.items():
-            if not options and layers > DEEPEST_WRITTEN_OUT:
+            if not options and arch in TOO_DEEP_TO_WRITE_OUT:
                 continue
-            subject = Subject(
-                "jax_resnet", f"resnet{layers}", batch_size, "f32", config.conv[0], options=options
-            )
+            subject = Subject("jax_resnet", arch, batch_size, "f32", config.conv[0], options=options)
             (result,) = race([subject], rounds=2, turn_seconds=config.turn_seconds)
             rows.append(
                 {
@@ -99,5 +97,5 @@ def depth(config: BenchConfig, console: Console) -> list[Row]:
                     "peak memory (MiB)": result.peak_bytes / 2**20,
                 }
             )
-            console.line(f"resnet{layers} {form}: {result.start_seconds:.1f} s")
+            console.line(f"{arch} {form}: {result.start_seconds:.1f} s")
     return rows

@@ -39,7 +39,7 @@ def networks(config: BenchConfig, console: Console) -> list[Row]:
         subjects = subjects_of(config, arch, batch_size, options)
         console.line(f"{arch}: {', '.join(f'{s.name} {s.dtype}' for s in subjects)}")
         results = race(
-            [*subjects, Subject("matmul")],
+            [*subjects, *(Subject("matmul", dtype=dtype) for dtype in config.dtype)],
             rounds=config.rounds,
             turn_seconds=config.turn_seconds,
             tell=console.line,
@@ -49,25 +49,25 @@ def networks(config: BenchConfig, console: Console) -> list[Row]:
 
 
 def network_rows(arch: str, results: list[Result]) -> list[Row]:
-    """The results of one network, the matrix product last."""
-    *results, product = results
+    """The results of one network, and after them those of the matrix products."""
+    products = {r.subject.dtype: r for r in results if r.subject.framework == "matmul"}
     rivals = [r for r in results if r.subject.framework in ("torch", "flax") and r.subject.dtype == "f32"]
     best = max((rival.images_per_second for rival in rivals), default=None)
     return [
         {
             "network": arch,
-            "batch": result.subject.batch_size,
+            "batch": result.subject.batch_size or None,
             "dtype": result.subject.dtype,
             "by": result.subject.name,
             "step (ms)": 1e3 * result.median,
             "spread (%)": 100 * result.spread,
-            "images/s": result.images_per_second,
-            "to best f32 rival": result.images_per_second / best if best else None,
+            "images/s": result.images_per_second or None,
+            "to best f32 rival": result.images_per_second / best if best and result.parameters else None,
             "GFLOP/s": result.gflops,
-            "of f32 matrix product (%)": 100 * result.gflops / product.gflops,
+            "of matrix product (%)": 100 * result.gflops / products[result.subject.dtype].gflops,
             "start (s)": result.start_seconds,
             "peak memory (MiB)": result.peak_bytes / 2**20,
-            "parameters": result.parameters,
+            "parameters": result.parameters or None,
         }
         for result in results
     ]

@@ -72,7 +72,7 @@ def replicated(tree: Any, mesh: Mesh) -> Any:
     return jax.tree.map(put, tree)
 
 
-def place_rows(batch: Any, mesh: Mesh) -> Any:
-    """The global batch, from the rows that each process has."""
-    sharding = NamedSharding(mesh, P(DATA))
+def place_rows(batch: Any, mesh: Mesh, axis: int = 0) -> Any:
+    """The global batch, from the rows along ``axis`` that each process has."""
+    sharding = NamedSharding(mesh, P(*[None] * axis, DATA))
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)

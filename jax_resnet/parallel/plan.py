@@ -60,13 +60,26 @@ class Plan:
         whole = NamedSharding(self.mesh, P())
         return self._parallel(step, (kept, whole), donate_argnums=0)
 
+    def train_steps(
+        self, steps: Callable[[TrainState, Batch], tuple[TrainState, Metrics]], state: TrainState
+    ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
+        """Compiles what ``make_train_steps`` made, as ``train_step`` does one step.
+
+        Raises:
+            ValueError: The mode is pmap.
+        """
+        if self.mode == "pmap":
+            raise ValueError("several steps at once run by jit or shard_map, not by pmap")
+        kept = shardings_of(state, self.mesh, shard=self.shard_params)
+        return self._parallel(steps, (kept, NamedSharding(self.mesh, P())), rows=1, donate_argnums=0)
+
     def eval_step(
         self, step: Callable[[Variables, Batch], tuple[jax.Array, Metrics]]
     ) -> Callable[[Variables, Batch], tuple[jax.Array, Metrics]]:
         """Compiles an evaluation; every process gets the logits of the whole global batch."""
         return self._parallel(step, NamedSharding(self.mesh, P()))
 
-    def _parallel(self, step: Callable, shardings: Any, **options: Any) -> Callable:
+    def _parallel(self, step: Callable, shardings: Any, rows: int = 0, **options: Any) -> Callable:
         if self.mode == "pmap":
             mapped = jax.pmap(
                 step,
@@ -79,13 +92,17 @@ class Plan:
             count = len(self.mesh.local_devices)
 
             def run(state: Any, batch: Batch) -> Any:
-                rows = jax.tree.map(lambda x: x.reshape(count, -1, *x.shape[1:]), dict(batch))
-                return replicated(mapped(state, rows), self.mesh)
+                parts = jax.tree.map(lambda x: x.reshape(count, -1, *x.shape[1:]), dict(batch))
+                return replicated(mapped(state, parts), self.mesh)
 
             return run
         if self.mode == "shard_map":
             step = jax.shard_map(
-                step, mesh=self.mesh, in_specs=(P(), P(DATA)), out_specs=P(), check_vma=False
+                step,
+                mesh=self.mesh,
+                in_specs=(P(), P(*[None] * rows, DATA)),
+                out_specs=P(),
+                check_vma=False,
             )
         jitted = jax.jit(step, out_shardings=shardings, **options)
-        return lambda state, batch: jitted(state, place_rows(dict(batch), self.mesh))
+        return lambda state, batch: jitted(state, place_rows(dict(batch), self.mesh, rows))

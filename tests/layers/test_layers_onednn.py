@@ -127,6 +127,27 @@ def test_a_crashing_self_test_does_not_reach_the_program(monkeypatch, unloaded, 
     assert "its self-test failed" in library.load().reason
 
 
+@pytest.mark.slow
+@needs_onednn
+def test_sanitizers_find_nothing_in_the_self_test(monkeypatch, tmp_path):
+    compiler, wheels, fresh = build.find_compiler(), build.find_wheels(), tmp_path / "extension.so"
+    runtimes = [
+        subprocess.run([compiler, f"-print-file-name=lib{name}.so"], capture_output=True, text=True).stdout
+        for name in ("asan", "ubsan")
+    ]
+    if not all(os.path.isabs(path.strip()) for path in runtimes):
+        pytest.skip(f"{compiler} has no sanitizers")
+    monkeypatch.setattr(
+        build, "_FLAGS", (*build._FLAGS, "-fsanitize=address,undefined", "-fno-sanitize-recover")
+    )
+    monkeypatch.setenv("LD_PRELOAD", "")
+    build._compile(compiler, wheels, fresh)
+    monkeypatch.setenv("LD_PRELOAD", ":".join(path.strip() for path in runtimes))
+    # Python itself leaks.
+    monkeypatch.setenv("ASAN_OPTIONS", "detect_leaks=0")
+    build._test(wheels, fresh)
+
+
 @needs_onednn
 def test_two_processes_at_once(tmp_path):
     with ThreadPoolExecutor() as pool:

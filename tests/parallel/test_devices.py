@@ -123,6 +123,19 @@ def test_local_batch_norm_is_the_average_of_devices_on_their_own(batches, alone,
 
 
 @needs_devices
+@pytest.mark.parametrize(("mode", "shard_params"), SPREAD[:3])
+def test_steps_in_one_dispatch_are_those_one_by_one(batches, alone, mode, shard_params):
+    plan = Plan(data_mesh(), mode, shard_params=shard_params)
+    state = plan.place(new_state())
+    step = train.make_train_step(MODEL, TX, AUGMENT, axis_name=plan.axis_name)
+    steps = plan.train_steps(train.make_train_steps(step), state)
+    stacked = {name: np.stack([batch[name] for batch in batches]) for name in batches[0]}
+    state, metrics = steps(state, stacked)
+    np.testing.assert_allclose(metrics["loss"] / BATCH, alone[1], rtol=1e-5)
+    assert_close(numbers(state), numbers(alone[0]))
+
+
+@needs_devices
 def test_parameters_are_really_sharded(batches):
     state, _ = train_on(Plan(data_mesh(), shard_params=True), batches[:1])
     kernel = state.params["stage3_block1"]["conv2"]["kernel"]
