@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from experiments.bench.subject import Layer, Subject
+# Nothing that imports jax: the settings of malloc come first.
 
 
 def main() -> None:
@@ -30,6 +30,7 @@ def main() -> None:
 
 def obey(command: dict[str, Any], steps: list[Callable[[], None]]) -> dict[str, Any]:
     """Prepares a subject, or runs steps of one that is prepared."""
+    from experiments.bench.subject import Layer, Subject
     from jax_resnet.allocator import peak_memory_bytes
 
     if "prepare" in command:

@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 
 import pytest
 
@@ -68,6 +70,11 @@ def test_processes_at_once():
     together = race_together([tiny(), tiny()], rounds=1)
     assert len(together.seconds) == 5
     assert all(second > 0 for second in together.seconds)
+
+
+def test_malloc_is_set_before_jax_is_imported():
+    code = "import sys, experiments.bench.worker; sys.exit('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def test_what_fails_in_a_process_is_told():
