@@ -133,10 +133,7 @@ class Loop:
     def _train(self, until: int, batches: Iterator[Batch]) -> Metrics:
         """Dispatches the next step, or the next few where nothing is due between them."""
         experiment, count = self.experiment, self.experiment.steps_per_dispatch
-        every = experiment.steps_per_epoch * experiment.config.run.eval_every
-        due = min(until, self.step - self.step % every + every)
-        if self.step < experiment.total_steps:
-            due = min(due, experiment.total_steps)
+        due = min(until, self._next_evaluation(self.step))
         if experiment.train_steps is None or self.step + count > due:
             self.state, metrics = experiment.train_step(self.state, next(batches))
             self.step += 1
@@ -169,9 +166,12 @@ class Loop:
             raise Stopped(self._stop, self.step, self.folder.path)
 
     def _evaluation_due(self) -> bool:
-        epoch, rest = divmod(self.step, self.experiment.steps_per_epoch)
-        whole = rest == 0 and epoch % self.experiment.config.run.eval_every == 0
-        return whole or self.step == self.experiment.total_steps
+        return self.step == self._next_evaluation(self.step - 1)
+
+    def _next_evaluation(self, step: int) -> int:
+        every = self.experiment.steps_per_epoch * self.experiment.config.run.eval_every
+        whole, total = step - step % every + every, self.experiment.total_steps
+        return min(whole, total) if step < total else whole
 
     def _validate(self) -> float | None:
         experiment = self.experiment

@@ -80,7 +80,7 @@ def compare(experiment: Experiment, folder: Path, config: BenchConfig) -> dict[s
                 for _ in range(steps):
                     state, metrics = experiment.train_step(state, batch)
                 jax.block_until_ready(metrics)
-            seconds["alone"].append((time.perf_counter() - start) / (steps * batch_size))
+                seconds["alone"].append((time.perf_counter() - start) / (steps * batch_size))
     each = {name: statistics.median(values) for name, values in seconds.items()}
     batch_ms = 1e3 * batch_size
     return {

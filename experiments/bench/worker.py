@@ -30,10 +30,11 @@ def main() -> None:
 
 def obey(command: dict[str, Any], steps: list[Callable[[], None]]) -> dict[str, Any]:
     """Prepares a subject, or runs steps of one that is prepared."""
-    from experiments.bench.subject import Layer, Subject
     from jax_resnet.allocator import peak_memory_bytes
 
     if "prepare" in command:
+        from experiments.bench.subject import Layer, Subject
+
         fields = command["prepare"]
         layer = fields.pop("layer")
         subject = Subject(**fields, layer=None if layer is None else Layer(**layer))

@@ -72,7 +72,12 @@ def replicated(tree: Any, mesh: Mesh) -> Any:
     return jax.tree.map(put, tree)
 
 
+def row_spec(axis: int = 0) -> P:
+    """That the rows of a batch, along ``axis``, are shared."""
+    return P(*[None] * axis, DATA)
+
+
 def place_rows(batch: Any, mesh: Mesh, axis: int = 0) -> Any:
     """The global batch, from the rows along ``axis`` that each process has."""
-    sharding = NamedSharding(mesh, P(*[None] * axis, DATA))
+    sharding = NamedSharding(mesh, row_spec(axis))
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)

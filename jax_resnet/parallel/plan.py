@@ -8,7 +8,7 @@ import jax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jax_resnet.parallel.mesh import DATA, place, place_rows, replicated, shardings_of
+from jax_resnet.parallel.mesh import DATA, place, place_rows, replicated, row_spec, shardings_of
 from jax_resnet.train import Batch, Metrics, TrainState, Variables
 
 Mode = Literal["jit", "shard_map", "pmap"]
@@ -56,9 +56,7 @@ class Plan:
         Returns:
             The step, from the state and this process's rows of the global batch, in NumPy.
         """
-        kept = shardings_of(state, self.mesh, shard=self.shard_params)
-        whole = NamedSharding(self.mesh, P())
-        return self._parallel(step, (kept, whole), donate_argnums=0)
+        return self._training(step, state)
 
     def train_steps(
         self, steps: Callable[[TrainState, Batch], tuple[TrainState, Metrics]], state: TrainState
@@ -70,14 +68,17 @@ class Plan:
         """
         if self.mode == "pmap":
             raise ValueError("several steps at once run by jit or shard_map, not by pmap")
-        kept = shardings_of(state, self.mesh, shard=self.shard_params)
-        return self._parallel(steps, (kept, NamedSharding(self.mesh, P())), rows=1, donate_argnums=0)
+        return self._training(steps, state, rows=1)
 
     def eval_step(
         self, step: Callable[[Variables, Batch], tuple[jax.Array, Metrics]]
     ) -> Callable[[Variables, Batch], tuple[jax.Array, Metrics]]:
         """Compiles an evaluation; every process gets the logits of the whole global batch."""
         return self._parallel(step, NamedSharding(self.mesh, P()))
+
+    def _training(self, step: Callable, state: TrainState, rows: int = 0) -> Callable:
+        kept = shardings_of(state, self.mesh, shard=self.shard_params)
+        return self._parallel(step, (kept, NamedSharding(self.mesh, P())), rows, donate_argnums=0)
 
     def _parallel(self, step: Callable, shardings: Any, rows: int = 0, **options: Any) -> Callable:
         if self.mode == "pmap":
@@ -98,11 +99,7 @@ class Plan:
             return run
         if self.mode == "shard_map":
             step = jax.shard_map(
-                step,
-                mesh=self.mesh,
-                in_specs=(P(), P(*[None] * rows, DATA)),
-                out_specs=P(),
-                check_vma=False,
+                step, mesh=self.mesh, in_specs=(P(), row_spec(rows)), out_specs=P(), check_vma=False
             )
         jitted = jax.jit(step, out_shardings=shardings, **options)
         return lambda state, batch: jitted(state, place_rows(dict(batch), self.mesh, rows))

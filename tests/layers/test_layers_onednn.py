@@ -132,17 +132,18 @@ def test_a_crashing_self_test_does_not_reach_the_program(monkeypatch, unloaded, 
 def test_sanitizers_find_nothing_in_the_self_test(monkeypatch, tmp_path):
     compiler, wheels, fresh = build.find_compiler(), build.find_wheels(), tmp_path / "extension.so"
     runtimes = [
-        subprocess.run([compiler, f"-print-file-name=lib{name}.so"], capture_output=True, text=True).stdout
+        subprocess.run(
+            [compiler, f"-print-file-name=lib{name}.so"], capture_output=True, text=True
+        ).stdout.strip()
         for name in ("asan", "ubsan")
     ]
-    if not all(os.path.isabs(path.strip()) for path in runtimes):
+    if not all(os.path.isabs(path) for path in runtimes):
         pytest.skip(f"{compiler} has no sanitizers")
     monkeypatch.setattr(
         build, "_FLAGS", (*build._FLAGS, "-fsanitize=address,undefined", "-fno-sanitize-recover")
     )
-    monkeypatch.setenv("LD_PRELOAD", "")
     build._compile(compiler, wheels, fresh)
-    monkeypatch.setenv("LD_PRELOAD", ":".join(path.strip() for path in runtimes))
+    monkeypatch.setenv("LD_PRELOAD", ":".join(runtimes))
     # Python itself leaks.
     monkeypatch.setenv("ASAN_OPTIONS", "detect_leaks=0")
     build._test(wheels, fresh)
