@@ -16,6 +16,7 @@ from experiments.loop import Loop
 from experiments.run_folder import RunFolder, device, open_run, provenance, versions
 from experiments.setup import Experiment, build
 from jax_resnet import checkpoint
+from jax_resnet.allocator import peak_memory_bytes
 from jax_resnet.parallel import from_first
 
 # What a resumed run may be told anew: nothing that its numbers depend on.
@@ -96,6 +97,7 @@ def finish(experiment: Experiment, loop: Loop, folder: RunFolder, console: Conso
         "test_loss": last.loss,
         "images_per_second": loop.images_per_second,
         "seconds": loop.seconds(),
+        "peak_memory_mib": round(peak_memory_bytes() / 2**20),
         "seed": config.run.seed,
         "device": device(),
         "versions": versions(),

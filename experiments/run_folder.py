@@ -20,6 +20,8 @@ from tensorboardX import SummaryWriter
 import jax_resnet
 from experiments.errors import ExperimentError
 from experiments.records import read_records
+from jax_resnet import layers
+from jax_resnet.allocator import malloc_state
 from jax_resnet.checkpoint import CHECKPOINTS
 from jax_resnet.parallel import from_first
 
@@ -170,7 +172,7 @@ def device() -> str:
 
 
 def provenance() -> dict[str, Any]:
-    """How to come by the same run again: flags, versions, commit, device."""
+    """How to come by the same run again: flags, versions, commit, device; and what makes it fast."""
     root = Path(jax_resnet.__file__).parents[1]
     try:
         commit = subprocess.run(
@@ -181,4 +183,11 @@ def provenance() -> dict[str, Any]:
         ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         commit = None  # installed, not checked out: the version must do
-    return {"flags": sys.argv[1:], "versions": versions(), "commit": commit, "device": device()}
+    return {
+        "flags": sys.argv[1:],
+        "versions": versions(),
+        "commit": commit,
+        "device": device(),
+        "convolution": str(layers.info()),
+        "memory": malloc_state(),
+    }

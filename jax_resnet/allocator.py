@@ -16,6 +16,7 @@ ENVIRONMENT_VARIABLE = "JAX_RESNET_MALLOC"
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
 _TOP_PAD_BYTES = 64 * 2**20
 _NEVER = 2**31 - 1
+_state = "malloc left as it is: nobody asked"
 
 
 def keep_freed_memory() -> str:
@@ -27,8 +28,19 @@ def keep_freed_memory() -> str:
     then have arenas of their own) or where the environment says ``JAX_RESNET_MALLOC=0``.
 
     Returns:
-        One line for the log: what was done or why nothing was.
+        One line for the log: what was done or why nothing was. ``malloc_state`` has it later.
     """
+    global _state
+    _state = _keep_freed_memory()
+    return _state
+
+
+def malloc_state() -> str:
+    """Returns what the last ``keep_freed_memory`` of this process returned, or that there was none."""
+    return _state
+
+
+def _keep_freed_memory() -> str:
     if os.environ.get(ENVIRONMENT_VARIABLE, "1") == "0":
         return f"malloc left as it is: {ENVIRONMENT_VARIABLE}=0"
     if platform.libc_ver()[0] != "glibc":

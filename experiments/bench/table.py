@@ -7,7 +7,6 @@ from typing import Any
 
 from experiments.bench.config import BenchConfig
 from experiments.run_folder import provenance
-from jax_resnet.layers import info
 
 
 def show(rows: list[dict[str, Any]]) -> None:
@@ -38,6 +37,6 @@ def _text(value: Any) -> str:
 
 def write(config: BenchConfig, rows: list[dict[str, Any]]) -> None:
     """Writes rows, settings and versions as JSON."""
-    content = {"config": dataclasses.asdict(config), **provenance(), "convolution": str(info()), "rows": rows}
+    content = {"config": dataclasses.asdict(config), **provenance(), "rows": rows}
     assert config.out is not None
     Path(config.out).write_text(json.dumps(content, indent=2) + "\n")

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,7 +62,7 @@ class Images(Dataset):
         return len(self.split.labels)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        x = Image.fromarray(self.split.images[index])
+        x: Any = Image.fromarray(self.split.images[index])
         for transform in self.transforms:
             x = transform(x)
         return x, int(self.split.labels[index])
@@ -103,7 +104,8 @@ def main() -> None:
     test_loader = DataLoader(Images(dataset.test, to_tensor), 500, num_workers=2)
 
     start = time.perf_counter()
-    model = network(arguments.arch).to(memory_format=torch.channels_last)
+    model: Any = network(arguments.arch)
+    model = model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
     loss_of = nn.CrossEntropyLoss()
     model.train()

@@ -13,6 +13,9 @@ from torch.nn import functional
 class Block(nn.Module):
     """Any of the residual blocks."""
 
+    bn1: nn.Module
+    shortcut: nn.Module
+
     def __init__(self, inputs: int, filters: int, stride: int, first: bool, **o: Any) -> None:
         super().__init__()
         self.o, self.stride = o, stride

@@ -5,6 +5,7 @@ import dataclasses
 import multiprocessing
 import os
 import signal
+import threading
 import traceback
 from collections.abc import Callable, Generator, Iterator
 from multiprocessing import resource_tracker, util
@@ -130,16 +131,26 @@ def _dismiss(crew: Crew) -> None:
 
 @contextlib.contextmanager
 def _signals_held() -> Generator[None, None, None]:
-    """Processes started in here never see Ctrl-C or SIGTERM; this thread sees them afterwards.
+    """Processes started in here never see Ctrl-C or SIGTERM; this one sees them afterwards.
 
     Both reach every process of a terminal or a job. The one that trains has a step to finish, and for that
     it needs its workers.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    numbers, came = (signal.SIGINT, signal.SIGTERM), set[int]()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    handlers = {}
+    if threading.current_thread() is threading.main_thread():
+        # Any thread may be given the signal in spite of the mask, and Python then runs the handler in this
+        # one: in the midst of telling a worker what it is for.
+        handlers = {n: signal.signal(n, lambda number, frame: came.add(number)) for n in numbers}
     try:
         yield
     finally:
+        for held, handler in handlers.items():
+            signal.signal(held, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number in came:
+            signal.raise_signal(number)
 
 
 def _work(sender: Connection, work: Work, index: int, count: int) -> None:

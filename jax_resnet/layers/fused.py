@@ -16,6 +16,7 @@ from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from jax_resnet.layers.materialise import materialise
 from jax_resnet.layers.normalise import affine, batch_moments, count, tangents_of
 from jax_resnet.layers.onednn.norm_call import can_fuse, native_backward, native_forward
 from jax_resnet.layers.reductions import pair_sum
@@ -81,7 +82,8 @@ def _forward(x: Any, scale: Any, bias: Any, *residual: Any, spec: FusedSpec) -> 
     (wide,) = _wide(x)
     added = _wide(*residual)[0] if spec.residual else None
     mean, var = batch_moments(wide)
-    return [affine(wide, mean, var, scale, bias, added, spec.epsilon, spec.relu).astype(x.dtype), mean, var]
+    y = affine(wide, mean, var, scale, bias, added, spec.epsilon, spec.relu).astype(x.dtype)
+    return [materialise(y, mean), mean, var]
 
 
 def _tangent(*args: Any, spec: FusedSpec) -> Arrays:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jax_resnet.layers.materialise import materialise
 from jax_resnet.layers.reductions import pair_broadcast, pair_sum
 
 
@@ -70,7 +71,7 @@ def normalise(
         The result, like ``x``, and mean and biased variance of the batch, ``(channels,)``.
     """
     mean, var = batch_moments(x, axis_name)
-    return affine(x, mean, var, scale, bias, residual, epsilon, relu), mean, var
+    return materialise(affine(x, mean, var, scale, bias, residual, epsilon, relu), mean), mean, var
 
 
 def affine(

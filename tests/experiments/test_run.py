@@ -61,6 +61,9 @@ def test_a_run_leaves_everything_it_promises(finished):
     assert list((finished / "tensorboard").glob("events.*"))
     config = json.loads((finished / "config.json").read_text())
     assert {"config", "flags", "versions", "commit", "device", "model", "data"} <= set(config)
+    assert config["convolution"].startswith("convolution: ")
+    assert config["memory"].startswith("malloc ")
+    assert 100 < summary["peak_memory_mib"] < 1e5
 
 
 def test_metrics_are_lines_of_their_kind(finished):

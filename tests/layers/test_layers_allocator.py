@@ -18,7 +18,10 @@ def run(code, **environment):
     return result.stdout.strip()
 
 
-SAY = "from jax_resnet import allocator; print(allocator.keep_freed_memory())"
+SAY = (
+    "from jax_resnet import allocator; said = allocator.keep_freed_memory(); "
+    "assert said == allocator.malloc_state(); print(said)"
+)
 
 
 def test_the_module_does_without_jax():
