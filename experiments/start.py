@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from types import FrameType
 
@@ -16,6 +17,7 @@ def start(main: Callable[[], None]) -> None:
     So do Ctrl-C and SIGTERM, on which whatever is open is closed; only a training loop does more.
     """
     signal.signal(signal.SIGTERM, _terminate)
+    sys.unraisablehook = _ask_again
     keep_freed_memory()  # before jax is imported, which must therefore happen inside main
     try:
         main()
@@ -37,6 +39,16 @@ def start(main: Callable[[], None]) -> None:
 
 def _terminate(number: int, frame: FrameType | None) -> None:
     raise Terminated
+
+
+def _ask_again(dropped: "sys.UnraisableHookArgs") -> None:
+    """Repeats a signal that came where Python drops exceptions, as while it collects garbage."""
+    if not isinstance(dropped.exc_value, KeyboardInterrupt):
+        sys.__unraisablehook__(dropped)
+        return
+    number = signal.SIGTERM if isinstance(dropped.exc_value, Terminated) else signal.SIGINT
+    main = threading.main_thread().ident
+    threading.Timer(0.01, signal.pthread_kill, [main, number]).start()
 
 
 def exit_code(error: Exception) -> int | None:

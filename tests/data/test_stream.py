@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import closing
 from itertools import islice
@@ -264,3 +265,26 @@ def test_no_worker_outlives_the_process_it_works_for(pictures, tmp_path, number)
         process.communicate()
     if number == signal.SIGINT:
         assert error.count("Traceback") == 1  # its own: workers say nothing
+
+
+def test_a_signal_while_workers_start_waits_until_they_have(dataset, monkeypatch):
+    # Any thread may be given a signal, and Python runs its handler in this one whatever this one blocks.
+    started, heard = [], []
+    begin = multiprocessing.get_context("spawn").Process.start
+
+    def slow_start(process):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.05)
+        begin(process)
+        started.append(process)
+        assert not heard
+
+    previous = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(len(started)))
+    lets_signals_in = threading.Thread(target=time.sleep, args=(5,), daemon=True)
+    lets_signals_in.start()
+    monkeypatch.setattr(multiprocessing.get_context("spawn").Process, "start", slow_start)
+    try:
+        take(dataclasses.replace(dataset.train, workers=2), 2, seed=0)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    assert heard[0] == 2

@@ -41,10 +41,10 @@ def finished(small, tmp_path_factory):
 def start():
     """Starts the program in a process of its own."""
 
-    def start(*args: object, module: str = "experiments.cifar10") -> subprocess.Popen:
+    def start(*args: object, module: str | None = "experiments.cifar10") -> subprocess.Popen:
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONUNBUFFERED": "1"}
         return subprocess.Popen(
-            [sys.executable, "-m", module, *map(str, args)],
+            [sys.executable, *(["-m", module] if module else []), *map(str, args)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
