@@ -126,7 +126,8 @@ class Loop:
             self.meter.flush()
             self._leave_if_asked()
             self._look(until)
-        self.checkpointer.wait()
+        with self.meter.paused():
+            self.checkpointer.wait()
         self._heed(self._vote())
         self._leave_if_asked()
 

@@ -1,14 +1,17 @@
 """What the experiments' loop adds to its bare step: batches, metrics, records."""
 
+import contextlib
 import dataclasses
 import statistics
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from absl import logging as absl_logging
 
 from experiments.bench.config import BenchConfig
 from experiments.bench.subject import BATCH_SIZES, parse_arch
@@ -25,6 +28,7 @@ IMAGES = 12_800
 
 def loop_cost(config: BenchConfig, console: Console) -> list[dict[str, Any]]:
     """Times the loop and its step, with the device's copy of one batch, in turns."""
+    absl_logging.set_verbosity(absl_logging.ERROR)  # orbax has something to say at each checkpoint
     rows = []
     for text in config.arch:
         arch, _ = parse_arch(text)
@@ -52,39 +56,54 @@ def random_images(size: int) -> Dataset:
     return Dataset("noise", split, split, tuple("0123456789"), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
 
+class Clock(Console):
+    """Prints nothing, and notes when each step of each training was done."""
+
+    def __init__(self) -> None:
+        """Starts with no training."""
+        super().__init__(quiet=True)
+        self.done: list[list[float]] = []
+
+    @contextlib.contextmanager
+    def training(self, start: int, total: int) -> Iterator[Callable[[int, str], None]]:
+        """Yields what the loop calls after each step."""
+        self.done.append([])
+        yield lambda step, news: self.done[-1].append(time.perf_counter())
+
+
 def compare(experiment: Experiment, folder: Path, config: BenchConfig) -> dict[str, float]:
     """Milliseconds of a step in the loop and alone, and what the loop adds."""
     batch = jax.device_put(next(experiment.batches(0)))
     # The loop's step donates its state, and the two must not share one.
     state = jax.tree.map(lambda leaf: leaf.copy(), experiment.state)
-    for _ in range(2):
-        state, metrics = experiment.train_step(state, batch)
-    jax.block_until_ready(metrics)
-    batch_size = experiment.config.optim.batch_size
-    seconds: dict[str, list[float]] = {"loop": [], "alone": []}
-    quiet = Console(quiet=True)
+
+    def alone(steps: int) -> list[float]:
+        """When each of so many steps is done, the next one always dispatched before."""
+        nonlocal state
+        done: list[float] = []
+        state, pending = experiment.train_step(state, batch)
+        for _ in range(steps):
+            state, metrics = experiment.train_step(state, batch)
+            jax.block_until_ready(pending)
+            done.append(time.perf_counter())
+            pending = metrics
+        jax.block_until_ready(pending)
+        return done
+
+    first, second = alone(4)[-2:]
+    steps = max(round(config.turn_seconds / (second - first)), 5)
+    clock, turns = Clock(), []
     with open_run(folder, resume=False, overwrite=False) as run, Checkpointer(folder) as checkpointer:
-        loop = Loop(experiment, run, checkpointer, quiet)
+        loop = Loop(experiment, run, checkpointer, clock)
         loop.run(until=3)
-        start = time.perf_counter()
-        state, metrics = experiment.train_step(state, batch)
-        jax.block_until_ready(metrics)
-        steps = max(round(config.turn_seconds / (time.perf_counter() - start)), 5)
         for _ in range(config.rounds):
-            images, spent = loop.meter.images, loop.meter.seconds
             loop.run(until=loop.step + steps)
-            seconds["loop"].append((loop.meter.seconds - spent) / (loop.meter.images - images))
-            with loop.meter.paused():  # else the meter takes this for a slow step of the loop
-                checkpointer.wait()  # a checkpoint being written in the background is no part of the loop
-                start = time.perf_counter()
-                for _ in range(steps):
-                    state, metrics = experiment.train_step(state, batch)
-                jax.block_until_ready(metrics)
-                seconds["alone"].append((time.perf_counter() - start) / (steps * batch_size))
-    each = {name: statistics.median(values) for name, values in seconds.items()}
-    batch_ms = 1e3 * batch_size
+            turns.append(alone(steps))
+    in_loop = 1e3 * statistics.median(np.concatenate([np.diff(done) for done in clock.done[1:]]))
+    bare = 1e3 * statistics.median(np.concatenate([np.diff(done) for done in turns]))
     return {
-        "in the loop (ms)": batch_ms * each["loop"],
-        "step alone (ms)": batch_ms * each["alone"],
-        "added (%)": 100 * (each["loop"] / each["alone"] - 1),
+        "in the loop (ms)": in_loop,
+        "step alone (ms)": bare,
+        "added (%)": 100 * (in_loop / bare - 1),
+        "steps": config.rounds * steps,
     }
