@@ -9,6 +9,7 @@ from contextlib import closing
 from types import FrameType
 from typing import Any
 
+import jax
 import numpy as np
 import optax
 
@@ -61,6 +62,7 @@ class Loop:
         self._checkpoint_agreed = False
         self._agree = agree(experiment.plan.mesh)
         self._saved_at = time.monotonic()
+        self._norm = jax.jit(optax.tree.norm)
         self._validated = {r["step"]: r["accuracy"] for r in records if r["kind"] == "val"}
         self._watched = {r["step"] for r in records if r["kind"] == "test"}
         self.meter = Meter(experiment, folder, self.seconds)
@@ -237,7 +239,7 @@ class Loop:
 
     def _save(self, accuracy: float | None) -> None:
         # An update can overflow after a finite loss and gradient; such a state must not become "the last".
-        if not math.isfinite(float(optax.tree.norm(self.state.params))):
+        if not math.isfinite(float(self._norm(self.state.params))):
             raise diverged(self.experiment, self.step, "a parameter")
         self.checkpointer.save(
             self.state, self.experiment.described, accuracy, self.experiment.position(self.step)

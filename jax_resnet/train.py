@@ -71,7 +71,10 @@ def create_state(
 ) -> TrainState:
     """Initialises the network and its optimiser for images ``(height, width, channels)``."""
     init_key, train_key = jax.random.split(key)
-    variables = jax.jit(model.init, static_argnames="train")(
+    # What runs once is not worth optimising, which takes XLA on CPU four times as long as all the rest.
+    at_once = jax.default_backend() == "cpu" and not isinstance(key, jax.core.Tracer)
+    options = {"xla_backend_optimization_level": 0} if at_once else None
+    variables = jax.jit(model.init, static_argnames="train", compiler_options=options)(
         init_key, jnp.zeros((1, *image_shape)), train=False
     )
     params = variables["params"]
