@@ -8,8 +8,8 @@ from experiments.start import start
 
 def main(args: Sequence[str] | None = None) -> None:
     """Parses the flags and times."""
-    from experiments.bench import growth, loop_cost, modes
-    from experiments.bench.config import BenchConfig
+    from experiments.bench import growth, loop_cost, networks, whole_epoch
+    from experiments.bench.config import MODES, BenchConfig
     from experiments.bench.table import show, write
     from experiments.cli import parse_flags
     from experiments.console import Console
@@ -23,13 +23,14 @@ def main(args: Sequence[str] | None = None) -> None:
     )
     config.check()
     console = Console()
-    chosen = {
-        "layers": modes.layers,
+    modes = {
+        "layers": networks.layers,
         "scaling": growth.scaling,
         "depth": growth.depth,
         "loop": loop_cost.loop_cost,
+        "epoch": whole_epoch.whole_epoch,
     }
-    mode = next((chosen[name] for name in chosen if getattr(config, name)), modes.networks)
+    mode = next((modes[name] for name in MODES if getattr(config, name)), networks.networks)
     rows = mode(config, console)
     show(rows)
     if config.out:

@@ -5,6 +5,9 @@ from typing import Literal
 
 from experiments.errors import ConfigError
 
+# Without any, whole training steps are timed.
+MODES = ("layers", "scaling", "depth", "loop", "epoch")
+
 
 @dataclasses.dataclass(frozen=True)
 class BenchConfig:
@@ -34,6 +37,8 @@ class BenchConfig:
     """Compile networks of growing depth, rolled into a loop and unrolled."""
     loop: bool = False
     """Compare the experiments' loop with its bare step."""
+    epoch: bool = False
+    """Race a whole epoch of the first network on CIFAR-10 against a plain PyTorch program, minutes a turn."""
     out: str | None = None
     """A JSON file for the numbers."""
 
@@ -43,8 +48,9 @@ class BenchConfig:
         Raises:
             ConfigError: Naming the flag.
         """
-        if sum((self.layers, self.scaling, self.depth, self.loop)) > 1:
-            raise ConfigError("--layers, --scaling, --depth and --loop are different benches: choose one")
+        asked = [f"--{mode}" for mode in MODES if getattr(self, mode)]
+        if len(asked) > 1:
+            raise ConfigError(f"{' and '.join(asked)} are different benches: choose one")
         numbers = {
             "--rounds": self.rounds,
             "--turn-seconds": self.turn_seconds,

@@ -11,6 +11,7 @@ from experiments.bench.__main__ import main
 from experiments.bench.layers import layers_of
 from experiments.bench.race import race, race_together
 from experiments.bench.subject import Layer, Subject, parse_arch
+from experiments.bench.whole_epoch import epoch_rows, timed
 from experiments.errors import ConfigError, ExperimentError
 from jax_resnet.models import create_model, summary
 
@@ -44,7 +45,7 @@ def test_layers_add_up_to_the_network(arch):
 def test_an_unknown_network_is_named():
     with pytest.raises(ConfigError, match="resnet20"):
         parse_arch("resnet21")
-    with pytest.raises(ConfigError, match="choose one"):
+    with pytest.raises(ConfigError, match="--layers and --depth are different benches: choose one"):
         main(["--layers", "--depth"])
 
 
@@ -106,3 +107,21 @@ def test_the_loop_is_compared_with_its_step(tmp_path):
     ratio = row["in the loop (ms)"] / row["step alone (ms)"]
     assert row["added (%)"] == pytest.approx(100 * (ratio - 1))
     assert math.isfinite(ratio)
+
+
+def test_an_epoch_is_compared_turn_by_turn():
+    # In both turns ours takes 80% of the time of theirs, whatever the machine did meanwhile.
+    def turn(seconds):
+        return {"process": 2 * seconds, "seconds": seconds, "images_per_second": 800 / seconds}
+
+    turns = {"jax_resnet": [turn(4), turn(12)], "PyTorch": [turn(5), turn(15)]}
+    first, second, ratio = epoch_rows("resnet20", 128, turns)
+    assert first["whole process (s)"] == 16
+    assert second["after set-up (s)"] == pytest.approx(10)
+    for column in ("training (images/s)", "after set-up (s)", "whole process (s)"):
+        assert ratio[column] == pytest.approx(1.25)
+
+
+def test_a_program_that_fails_is_told_in_a_line():
+    with pytest.raises(ExperimentError, match=r"experiments.cifar10 ended with status 2: error: .*resnet20"):
+        timed(["experiments.cifar10", "--arch", "resnet21"])

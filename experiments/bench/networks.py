@@ -1,4 +1,4 @@
-"""The comparisons that the bench can make, each a list of rows of numbers."""
+"""Training steps of whole networks, and of their layers one by one."""
 
 from collections.abc import Sequence
 from typing import Any
