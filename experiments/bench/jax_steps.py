@@ -1,5 +1,7 @@
 """Steps in JAX, with this library's layers or flax's."""
 
+import functools
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -118,11 +120,28 @@ def _first(result: Any) -> jax.Array:
 
 
 def matrix_product(subject: Subject) -> Step:
-    """A square matrix product."""
+    """A square matrix product: XLA's or, where that is faster, the convolution of one pixel that it is."""
     random = np.random.default_rng(0)
     a = jnp.asarray(random.standard_normal((MATMUL_SIZE, MATMUL_SIZE)), DTYPES[subject.dtype])
-    compiled = jax.jit(jnp.matmul).lower(a, a).compile()
-    return waiting(lambda: compiled(a, a))
+    pixels = functools.partial(
+        conv_general_dilated,
+        window_strides=(1, 1),
+        padding="VALID",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+    products = (jnp.matmul, lambda a, b: pixels(a[None, None], b[None, None])[0, 0])
+    steps = [waiting(functools.partial(jax.jit(product).lower(a, a).compile(), a, a)) for product in products]
+    return min(steps, key=_quickest)
+
+
+def _quickest(step: Step) -> float:
+    step()
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        step()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
 
 
 def waiting(compute: Callable[[], Any]) -> Step:

@@ -74,9 +74,11 @@ def test_steps_in_one_dispatch_leave_the_records_of_steps_one_by_one(small, tmp_
     main([*several, "--max-steps", "30"])  # neither this nor an epoch of 41 steps is a multiple of four
     main(["--resume", "--max-steps", "45", "--workdir", str(tmp_path / "four")])
     four, one = (metrics(tmp_path / name, "train") for name in ("four", "one"))
-    for name in ("step", "images", "loss", "grad_norm", "learning_rate"):
+    # Two programs of XLA's do not round alike; another batch would change a loss by a tenth.
+    tolerances = {"step": 0, "images": 0, "learning_rate": 1e-6, "loss": 1e-2, "grad_norm": 1e-2}
+    for name, tolerance in tolerances.items():
         values = ([record[name] for record in records] for records in (four, one))
-        np.testing.assert_allclose(*values, rtol=1e-3)
+        np.testing.assert_allclose(*values, rtol=tolerance)
 
 
 def test_the_test_set_is_watched_and_kept_so_when_resumed(small, tmp_path, capsys):

@@ -15,6 +15,7 @@ def callback(phase, info):
         signal.raise_signal({number})
 
 def main():
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     gc.callbacks.append(callback)
     gc.collect()
     time.sleep(30)
