@@ -68,17 +68,15 @@ def test_averages_and_augmentations_go_on_as_if_the_run_had_never_stopped(small,
 def test_steps_in_one_dispatch_leave_the_records_of_steps_one_by_one(small, tmp_path, monkeypatch):
     # As on an accelerator; here on CPU, where the program itself would take one at a time.
     monkeypatch.setattr("experiments.setup.steps_per_dispatch", lambda c: c.parallel.steps_per_dispatch)
-    gentle = [*small, "--log-every", "3", "--learning-rate", "0.001"]  # so that rounding does not grow
+    gentle = [*small, "--log-every", "3", "--learning-rate", "0.0001"]  # so that rounding does not grow
     main([*gentle, "--max-steps", "45", "--workdir", str(tmp_path / "one")])
     several = [*gentle, "--steps-per-dispatch", "4", "--workdir", str(tmp_path / "four")]
     main([*several, "--max-steps", "30"])  # neither this nor an epoch of 41 steps is a multiple of four
     main(["--resume", "--max-steps", "45", "--workdir", str(tmp_path / "four")])
     four, one = (metrics(tmp_path / name, "train") for name in ("four", "one"))
-    # Two programs of XLA's do not round alike; another batch would change a loss by a tenth.
-    tolerances = {"step": 0, "images": 0, "learning_rate": 1e-6, "loss": 1e-2, "grad_norm": 1e-2}
-    for name, tolerance in tolerances.items():
+    for name in ("step", "images", "loss", "grad_norm", "learning_rate"):
         values = ([record[name] for record in records] for records in (four, one))
-        np.testing.assert_allclose(*values, rtol=tolerance)
+        np.testing.assert_allclose(*values, rtol=1e-3)
 
 
 def test_the_test_set_is_watched_and_kept_so_when_resumed(small, tmp_path, capsys):
