@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from experiments.page import run_page
-from experiments.start import start
+from experiments.program.start import start
+from experiments.training.cli import train_command
 
 
 def main(args: Sequence[str] | None = None) -> None:
     """Parses the flags and runs."""
-    run_page(
+    train_command(
         "experiments.cifar10",
         "cifar10",
         "Trains a residual network on CIFAR-10 and tests it once, at the end.",

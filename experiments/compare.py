@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from experiments.start import start
+from experiments.program.start import start
 
 
 class Comparison(NamedTuple):
@@ -41,7 +41,7 @@ def compare(comparison: Comparison, args: Sequence[str] | None) -> None:
     Raises:
         ConfigError: A setting that cannot be.
     """
-    from experiments.compare_networks import compare_networks
+    from experiments.training.compare import compare_networks
 
     compare_networks(comparison, sys.argv[1:] if args is None else args)
 

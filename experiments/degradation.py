@@ -7,7 +7,7 @@ networks the lower one.
 from collections.abc import Sequence
 
 from experiments.compare import Comparison, compare
-from experiments.start import start
+from experiments.program.start import start
 
 DEGRADATION = Comparison(
     module="experiments.degradation",

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from typing import Literal
 
-from experiments.start import start
+from experiments.program.start import start
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,9 +52,9 @@ class EvaluateConfig:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Parses the flags and evaluates."""
-    from experiments.cli import parse_flags
-    from experiments.console import Console
-    from experiments.evaluate_weights import evaluate_weights
+    from experiments.inference.evaluate import evaluate_weights
+    from experiments.program.console import Console
+    from experiments.settings.flags import parse_flags
 
     config = parse_flags(
         EvaluateConfig,

@@ -15,9 +15,9 @@ import threading
 import time
 from collections.abc import Sequence
 
-from experiments.errors import ConfigError, LaunchedError
-from experiments.processes import LOST_CODE
-from experiments.start import start
+from experiments.program.distributed import LOST_CODE
+from experiments.program.errors import ConfigError, LaunchError
+from experiments.program.start import start
 
 # Seconds: for the others to end by themselves once one has, and then to obey SIGTERM.
 GRACE, PATIENCE = 40.0, 10.0
@@ -71,7 +71,7 @@ def launch(command: Sequence[str], processes: int) -> None:
     """Runs ``python COMMAND --coordinator ...`` so many times at once, and waits for all.
 
     Raises:
-        LaunchedError: One of them failed; the others are ended.
+        LaunchError: One of them failed; the others are ended.
     """
     address = f"localhost:{free_port()}"
     cores = sorted(os.sched_getaffinity(0))
@@ -101,7 +101,7 @@ def launch(command: Sequence[str], processes: int) -> None:
     cause = min(causes, key=lambda process: (process.process.returncode > 0, process.index))
     code = cause.process.returncode
     said_already = cause.index == 0 and code > 0
-    raise LaunchedError(code if code > 0 else 128 - code, None if said_already else cause.end())
+    raise LaunchError(code if code > 0 else 128 - code, None if said_already else cause.end())
 
 
 def wait(running: Sequence[Process]) -> None:
@@ -127,7 +127,7 @@ def free_port() -> int:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Parses the flags and runs."""
-    from experiments.cli import parse_flags
+    from experiments.settings.flags import parse_flags
 
     args = list(sys.argv[1:] if args is None else args)
     cut = args.index("--") if "--" in args else len(args)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from experiments.start import start
+from experiments.program.start import start
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,14 +38,14 @@ class PredictConfig:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Parses the flags and predicts; exits with 1 where a picture could not be read."""
-    from experiments.cli import parse_flags
-    from experiments.predict_images import predict_images
+    from experiments.inference.predict import predict_images
+    from experiments.settings.flags import parse_flags
 
     config = parse_flags(
         PredictConfig,
         "python -m experiments.predict",
         "Classifies pictures of any format and size with a trained network. They are resized and cropped to "
-        "what the network takes, and normalised as it was trained.",
+        "what the network takes, and normalized as it was trained.",
         sys.argv[1:] if args is None else args,
         PredictConfig(),
     )

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from experiments.compare import Comparison, compare
-from experiments.start import start
+from experiments.program.start import start
 
 RESNEXT = Comparison(
     module="experiments.resnext",
@@ -23,8 +23,8 @@ RESNEXT_IMAGENET = RESNEXT._replace(recipe="tutorial-004-imagenet", dataset="fol
 
 def choose(args: Sequence[str]) -> Comparison:
     """The comparison that the flags mean: of small images, or of large ones."""
-    from experiments.cli import value_of
-    from experiments.recipes import STREAMED
+    from experiments.settings.flags import value_of
+    from experiments.settings.recipes import STREAMED
 
     large = value_of("--dataset", args) in STREAMED or value_of("--stem", args) not in (None, "cifar")
     return RESNEXT_IMAGENET if large else RESNEXT

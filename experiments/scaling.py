@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
-from experiments.start import start
+from experiments.program.start import start
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,7 +161,7 @@ def make_model(config: ScalingConfig) -> Any:
     Raises:
         ConfigError: There is no such network.
     """
-    from experiments.errors import ConfigError
+    from experiments.program.errors import ConfigError
     from jax_resnet.models import create_model
 
     try:
@@ -177,7 +177,7 @@ def main(args: Sequence[str] | None = None) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from experiments.cli import parse_flags
+    from experiments.settings.flags import parse_flags
 
     about = "Reckons step time and efficiency of data-parallel training on many devices, from stated speeds."
     told = sys.argv[1:] if args is None else args

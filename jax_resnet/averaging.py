@@ -1,13 +1,18 @@
-"""An exponential moving average of a network's variables, evaluated in their place.
+"""Averages of a network's variables over training, and BatchNorm statistics that belong to them.
 
-Averaged weights lie nearer the middle of what SGD wanders around in (Polyak and Juditsky 1992), and test
-better than the last while the learning rate is high.
+Averaged weights lie nearer the middle of the region that SGD moves in (Polyak and Juditsky 1992), and test
+better than the last ones while the learning rate is high.
 """
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+__all__ = ["moving_average", "reestimate_batch_stats"]
 
 
 def moving_average(average: Any, variables: Any, step: jax.Array, decay: float) -> Any:
@@ -16,8 +21,8 @@ def moving_average(average: Any, variables: Any, step: jax.Array, decay: float) 
     The smaller ``d`` of early steps lets go of the initial weights, as TensorFlow's
     ``ExponentialMovingAverage`` does with ``num_updates``. BatchNorm's running statistics are averaged like
     the parameters: those of the moving network belong to other weights than the averaged ones. That they
-    are near enough to what the averaged network would see is an approximation; ``batch_stats`` recomputes
-    them where it is not good enough.
+    are near enough to what the averaged network would see is an approximation; where it is not good
+    enough, ``reestimate_batch_stats`` recomputes them.
 
     Args:
         average: So far; a tree of arrays.
@@ -27,3 +32,56 @@ def moving_average(average: Any, variables: Any, step: jax.Array, decay: float) 
     """
     d = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
     return jax.tree.map(lambda a, v: (d * a + (1 - d) * v).astype(a.dtype), average, variables)
+
+
+def reestimate_batch_stats(
+    model: nn.Module,
+    variables: Mapping[str, Any],
+    batches: Iterable[Any],
+    *,
+    key: jax.Array | None = None,
+) -> dict[str, Any]:
+    """Replaces the running statistics by their exact average over batches ("precise BatchNorm").
+
+    Each batch passes the network as in training, normalized by its own statistics; the new mean and
+    variance of a layer are the averages of the batches' means and (unbiased) variances, weighted by their
+    examples. Unlike a moving average, they do not favor the last batches (Wu and Johnson 2021, section 3;
+    PyTorch's ``torch.optim.swa_utils.update_bn``). Frozen layers keep theirs.
+
+    Args:
+        model: A network with a ``norm_momentum``.
+        variables: Its ``{"params", "batch_stats"}``.
+        batches: Images ``(N, H, W, channels)`` as the network sees them in training: augmented, normalized.
+            A new size of batch compiles anew.
+        key: What dropout draws from, where the network has any; ``jax.random.key(0)`` if left out.
+
+    Returns:
+        ``variables`` with the new ``batch_stats``.
+
+    Raises:
+        ValueError: There are no batches, or the network has no BatchNorm.
+    """
+    if not hasattr(model, "norm_momentum"):
+        raise ValueError(f"{type(model).__name__} has no BatchNorm: there is nothing to estimate")
+    # Without momentum the running statistics after a batch are the batch's.
+    immediate = model.clone(norm_momentum=0.0)
+    base = jax.random.key(0) if key is None else key
+
+    @jax.jit
+    def statistics(images: jax.Array, index: jax.Array) -> Any:
+        rngs = {"dropout": jax.random.fold_in(base, index)}
+        _, updated = immediate.apply(dict(variables), images, train=True, mutable=["batch_stats"], rngs=rngs)
+        return updated["batch_stats"]
+
+    total: list[np.ndarray] | None = None
+    count = 0
+    for index, images in enumerate(batches):
+        # Summed in double precision, so that the order of thousands of batches plays no role.
+        sums = [len(images) * np.asarray(x, np.float64) for x in jax.tree.leaves(statistics(images, index))]
+        total = sums if total is None else [a + b for a, b in zip(total, sums, strict=True)]
+        count += len(images)
+    if total is None:
+        raise ValueError("no batches: the statistics cannot be estimated")
+    old, tree = jax.tree.flatten(variables["batch_stats"])
+    average = [jnp.asarray(x / count, before.dtype) for x, before in zip(total, old, strict=True)]
+    return {**variables, "batch_stats": jax.tree.unflatten(tree, average)}

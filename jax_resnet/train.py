@@ -39,7 +39,7 @@ class TrainState(struct.PyTreeNode):
         step: Updates made so far, int32.
         params: The network's parameters.
         batch_stats: BatchNorm's running statistics.
-        opt_state: The optimiser's.
+        opt_state: The optimizer's.
         key: Never changes: step ``s`` draws from ``fold_in(key, s)``, example ``i`` from that and ``i``.
         average: Moving average of ``variables``, see ``averaging``; None where there is none.
     """
@@ -57,7 +57,7 @@ class TrainState(struct.PyTreeNode):
         return {"params": self.params, "batch_stats": self.batch_stats}
 
     @property
-    def tested(self) -> Variables:
+    def eval_variables(self) -> Variables:
         """What to evaluate and to keep: the moving average where there is one, else ``variables``."""
         return self.variables if self.average is None else self.average
 
@@ -69,9 +69,9 @@ class TrainState(struct.PyTreeNode):
 def create_state(
     model: nn.Module, tx: optax.GradientTransformation, key: jax.Array, image_shape: tuple[int, int, int]
 ) -> TrainState:
-    """Initialises the network and its optimiser for images ``(height, width, channels)``."""
+    """Initializes the network and its optimizer for images ``(height, width, channels)``."""
     init_key, train_key = jax.random.split(key)
-    # What runs once is not worth optimising, which takes XLA on CPU four times as long as all the rest.
+    # What runs once is not worth optimizing, which takes XLA on CPU four times as long as all the rest.
     at_once = jax.default_backend() == "cpu" and not isinstance(key, jax.core.Tracer)
     options = {"xla_backend_optimization_level": 0} if at_once else None
     variables = jax.jit(model.init, static_argnames="train", compiler_options=options)(
@@ -119,7 +119,7 @@ def make_train_step(
 
     Args:
         model: Called with ``train=True``.
-        tx: The optimiser; where it takes extra arguments, it is told ``error``, the share of the batch that
+        tx: The optimizer; where it takes extra arguments, it is told ``error``, the share of the batch that
             is predicted wrongly.
         augment: From keys ``(N,)`` and the batch's images to what the network sees.
         mix: From keys ``(N,)``, what ``augment`` returned and labels to images mixed with one another and
@@ -127,7 +127,7 @@ def make_train_step(
         label_smoothing: Of the loss.
         ema: Decay of the moving average, where the state has one.
         accumulate: Parts of the batch that pass one after the other, their gradients averaged: the memory
-            of a part, and the update of the whole batch but for BatchNorm, which normalises each part by
+            of a part, and the update of the whole batch but for BatchNorm, which normalizes each part by
             its own statistics and moves the running ones once a part.
         axis_name: The mapped axis over which the batch is shared.
         batch_norm: With ``axis_name``, whether statistics are the whole batch's or each device's own; of
@@ -137,7 +137,7 @@ def make_train_step(
         The step. Its metrics: ``loss`` and ``correct`` (sums), ``count``, and ``grad_norm``, the L2 norm
         of the mean loss's gradient; all are from before the update. Of mixed images the class with the
         largest share is the correct one. ``learning_rate_scale`` is there where
-        the optimiser's state has it.
+        the optimizer's state has it.
     """
     tx = optax.with_extra_args_support(tx)
 

@@ -52,7 +52,9 @@ def test_parameters_and_statistics_are_averaged_and_neither_is_disturbed(trainin
         expected = jax.tree.map(
             np.asarray, moving_average(expected, state.variables, jnp.asarray(number), 0.9)
         )
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), state.tested, expected)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), state.eval_variables, expected
+    )
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), state.variables, plain.variables)
 
 
@@ -69,4 +71,4 @@ def test_a_checkpoint_shows_the_average_and_training_goes_on_from_the_rest(train
     jax.tree.map(np.testing.assert_array_equal, again.replace(key=0), on.replace(key=0))
     if "stem_conv" in state.params:
         shown = checkpoint.restore(tmp_path).variables
-        jax.tree.map(np.testing.assert_array_equal, shown, state.tested)
+        jax.tree.map(np.testing.assert_array_equal, shown, state.eval_variables)

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from experiments.start import start
+from experiments.program.start import start
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -11,8 +11,8 @@ def main(args: Sequence[str] | None = None) -> None:
     from experiments.bench import growth, loop_cost, networks, whole_epoch
     from experiments.bench.config import MODES, BenchConfig
     from experiments.bench.table import show, write
-    from experiments.cli import parse_flags
-    from experiments.console import Console
+    from experiments.program.console import Console
+    from experiments.settings.flags import parse_flags
 
     config = parse_flags(
         BenchConfig,

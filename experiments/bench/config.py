@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Literal
 
-from experiments.errors import ConfigError
+from experiments.program.errors import ConfigError
 
 # Without any, whole training steps are timed.
 MODES = ("layers", "scaling", "depth", "loop", "epoch")

@@ -4,10 +4,10 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
+from experiments.bench.case import Subject
 from experiments.bench.config import BenchConfig
-from experiments.bench.race import Result, race, race_together
-from experiments.bench.subject import Subject
-from experiments.console import Console
+from experiments.bench.timing import Result, race, race_together
+from experiments.program.console import Console
 
 Row = dict[str, Any]
 BATCHES = (16, 32, 64, 128, 256)

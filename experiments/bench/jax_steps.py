@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from experiments.bench.subject import MATMUL_SIZE, Layer, Subject
+from experiments.bench.case import MATMUL_SIZE, Layer, Subject
 from jax_resnet import optim
 from jax_resnet.layers import BatchNorm, conv_general_dilated, conv_implementation
 from jax_resnet.models import create_model

@@ -3,13 +3,13 @@
 from collections import Counter
 from typing import Any
 
-from experiments.bench.subject import Layer
+from experiments.bench.case import Layer
 from jax_resnet.models import create_model
 from jax_resnet.models.summary import summary
 
 
 def layers_of(arch: str, options: dict[str, Any], image_size: int) -> dict[Layer, int]:
-    """The distinct convolutions and normalisations of a network with how many of each there are."""
+    """The distinct convolutions and normalizations of a network with how many of each there are."""
     found: Counter[Layer] = Counter()
     for layer in summary(create_model(arch, **options), (image_size, image_size, 3)).layers:
         if layer.kind == "batch norm":

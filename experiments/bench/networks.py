@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
+from experiments.bench.case import BATCH_SIZES, Subject, parse_arch
 from experiments.bench.config import BenchConfig
 from experiments.bench.layers import layers_of
-from experiments.bench.race import Result, race, race_in_one_process_each
-from experiments.bench.subject import BATCH_SIZES, Subject, parse_arch
-from experiments.console import Console
+from experiments.bench.timing import Result, race, race_in_one_process_each
+from experiments.program.console import Console
 
 Row = dict[str, Any]
 

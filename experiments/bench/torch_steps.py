@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from experiments.bench.subject import Layer, Subject
+from experiments.bench.case import Layer, Subject
 from experiments.bench.torch_networks import TorchResNet, TorchVGG
 from jax_resnet.models.blocks import BottleneckBlock
 from jax_resnet.models.registry import find, variant_options

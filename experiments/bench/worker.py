@@ -30,10 +30,10 @@ def main() -> None:
 
 def obey(command: dict[str, Any], steps: list[Callable[[], None]]) -> dict[str, Any]:
     """Prepares a subject, or runs steps of one that is prepared."""
-    from jax_resnet.allocator import peak_memory_bytes
+    from experiments.program.malloc import peak_memory_bytes
 
     if "prepare" in command:
-        from experiments.bench.subject import Layer, Subject
+        from experiments.bench.case import Layer, Subject
 
         fields = command["prepare"]
         layer = fields.pop("layer")
@@ -57,7 +57,7 @@ def obey(command: dict[str, Any], steps: list[Callable[[], None]]) -> dict[str, 
 
 
 if __name__ == "__main__":
-    from jax_resnet.allocator import keep_freed_memory
+    from experiments.program.malloc import keep_freed_memory
 
     parser = argparse.ArgumentParser()
     parser.add_argument("--keep-freed-memory", action="store_true")

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import tyro
 
-from experiments.errors import ConfigError
+from experiments.program.errors import ConfigError
+from experiments.program.start import start
 from experiments.report import write_report
-from experiments.start import start
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,8 +31,8 @@ class ReportConfig:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Parses the flags and writes the report."""
-    from experiments.cli import parse_flags
-    from experiments.console import Console
+    from experiments.program.console import Console
+    from experiments.settings.flags import parse_flags
 
     config = parse_flags(
         ReportConfig,

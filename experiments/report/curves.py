@@ -22,8 +22,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from experiments.report.groups import Group
 from experiments.report.series import Quantity, Series, final_test, held_out, training
 
-# Okabe and Ito's colours, which people tell apart whatever their eyes; their yellow is lost on white, so
-# brown and grey instead, which the marks tell apart as well.
+# Okabe and Ito's colors, which people tell apart whatever their eyes; their yellow is lost on white, so
+# brown and gray instead, which the marks tell apart as well.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c5a2b", "#777777")
 MARKS = ("o", "s", "^", "D", "v", "P", "X", "<")
 BOLD, THIN = 2.4, 1.1
@@ -66,7 +66,7 @@ def write_curves(groups: Sequence[Group], title: str, stem: Path) -> list[Path]:
 
 
 def panel(groups: Sequence[Group], quantity: Quantity, salt: str) -> str:
-    """One of the two as an SVG element to stand in a page, in colours that the page's style names.
+    """One of the two as an SVG element to stand in a page, in colors that the page's style names.
 
     Args:
         groups: What to draw.
@@ -129,13 +129,13 @@ def draw(axis: Axes, groups: Sequence[Group], quantity: Quantity) -> None:
 
 
 def look(place: int) -> tuple[str, str]:
-    """Colour and mark of the group at a place; after the eighth, colours come again with other marks."""
+    """Color and mark of the group at a place; after the eighth, colors come again with other marks."""
     rounds, color = divmod(place, len(COLORS))
     return COLORS[color], MARKS[(color + 3 * rounds) % len(MARKS)]
 
 
 def networks(groups: Sequence[Group]) -> list[Line2D]:
-    """For a legend: a line for each group in its colour."""
+    """For a legend: a line for each group in its color."""
     lines = []
     for place, group in enumerate(groups):
         color, mark = look(place)

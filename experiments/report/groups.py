@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.report.runs import Run
-from experiments.run import MAY_CHANGE
+from experiments.training.run import MAY_CHANGE
 from jax_resnet.data.registry import TABLE
 
 # What two runs may differ in and still be two seeds of the same. How far one went is no such thing.

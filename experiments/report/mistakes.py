@@ -70,7 +70,7 @@ def confident_mistakes(predictions: Predictions, names: Sequence[str]) -> list[M
 
 
 def picture(image: np.ndarray) -> Image.Image:
-    """A uint8 image ``(height, width, channels)``, grey or in colour, at most ``LARGEST`` wide and high."""
+    """A uint8 image ``(height, width, channels)``, gray or in color, at most ``LARGEST`` wide and high."""
     drawn = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
     drawn.thumbnail((LARGEST, LARGEST))
     return drawn

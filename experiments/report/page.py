@@ -8,7 +8,7 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from experiments.errors import ExperimentError
+from experiments.program.errors import ExperimentError
 from experiments.report import mistakes, table
 from experiments.report.curves import COLORS, QUANTITIES, held_out_name, look, panel
 from experiments.report.groups import MISSING, Group, differences, show, spell

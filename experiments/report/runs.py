@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.config import Config, from_dict
-from experiments.errors import ConfigError
-from experiments.records import read_records
+from experiments.program.errors import ConfigError
+from experiments.runs.records import read_records
+from experiments.settings.config import Config, from_dict
 
 # A folder with one of these is a run's.
 SIGNS = ("config.json", "summary.json", "metrics.jsonl")

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.console import spell
+from experiments.program.console import spell
 from experiments.report.groups import MISSING, Group
 from experiments.report.runs import Run
 

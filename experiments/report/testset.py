@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from experiments.config import DataConfig, from_dict
-from experiments.errors import ExperimentError
-from experiments.load import STREAMED, load
+from experiments.program.errors import ExperimentError
 from experiments.report.runs import Run
+from experiments.settings.config import DataConfig, from_dict
+from experiments.settings.datasets import STREAMED, load
 from jax_resnet import data
 from jax_resnet.data import SILENT
-from jax_resnet.data.stream import AnySplit
+from jax_resnet.data.streaming.split import AnySplit
 
 
 class TestImages:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.errors import ConfigError
+from experiments.program.errors import ConfigError
 from experiments.report import table
 from experiments.report.curves import write_curves
 from experiments.report.groups import Group, group

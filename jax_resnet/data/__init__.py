@@ -6,10 +6,11 @@
 Importing this needs NumPy alone; TFDS and the like are imported when there is work for them.
 """
 
-from .dataset import DataError, Dataset, Split
-from .loader import default_data_dir, load
-from .registry import list_datasets
-from .reporter import SILENT, Reporter
+from jax_resnet.data.dataset import Dataset, Split
+from jax_resnet.data.loader import default_data_dir, load
+from jax_resnet.data.registry import list_datasets
+from jax_resnet.data.reporter import SILENT, Reporter
+from jax_resnet.errors import DataError
 
 __all__ = [
     "SILENT",

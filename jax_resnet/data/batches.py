@@ -15,7 +15,7 @@ import numpy as np
 from jax_resnet.data.dataset import Split
 
 if TYPE_CHECKING:
-    from jax_resnet.data.stream import StreamedSplit
+    from jax_resnet.data.streaming.split import StreamedSplit
 
 Shard = tuple[int, int]
 WHOLE: Shard = (0, 1)

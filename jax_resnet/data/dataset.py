@@ -6,10 +6,6 @@ from collections.abc import Sequence
 import numpy as np
 
 
-class DataError(Exception):
-    """Data that is missing, damaged or not what it should be; the message says what would be right."""
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
 class Split:
     """Examples in the order of the original archive.

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from . import cache, digits, sources, store
-from .dataset import DataError, Dataset, Split, channel_statistics
-from .locks import preparing
-from .prepare import prepare
-from .registry import Spec, lookup
-from .reporter import SILENT, Reporter
+from jax_resnet.data.dataset import Dataset, Split, channel_statistics
+from jax_resnet.data.locks import preparing
+from jax_resnet.data.prepared import cache, read
+from jax_resnet.data.prepared.write import prepare
+from jax_resnet.data.registry import Spec, lookup
+from jax_resnet.data.reporter import SILENT, Reporter
+from jax_resnet.data.sources import digits, find
+from jax_resnet.errors import DataError
 
 
 def default_data_dir() -> Path:
@@ -58,18 +60,18 @@ def load(
         return digits.load(spec)
     root = default_data_dir() if data_dir is None else Path(data_dir).expanduser()
     # First of all, so that a wrong archive fails whatever else is there.
-    named = None if archive is None else sources.from_archive(Path(archive), spec, reporter)
+    named = None if archive is None else find.from_archive(Path(archive), spec, reporter)
 
-    prepared = store.find(root, spec, reporter)
+    prepared = read.find(root, spec, reporter)
     if prepared is None:
         if named is None and not download:
-            raise DataError(sources.ways_out(spec, ["nothing: downloads are switched off"]))
+            raise DataError(find.ways_out(spec, ["nothing: downloads are switched off"]))
         with preparing(root / spec.name, spec.name, reporter):
-            prepared = store.find(root, spec, reporter)  # by the process that held the lock
+            prepared = read.find(root, spec, reporter)  # by the process that held the lock
             if prepared is None:
-                splits = named or sources.from_network(spec, mirrors, root / spec.name, reporter)
+                splits = named or find.from_network(spec, mirrors, root / spec.name, reporter)
                 prepare(root, spec, splits, reporter)
-                prepared = store.find(root, spec, reporter)
+                prepared = read.find(root, spec, reporter)
                 if prepared is None:
                     raise DataError(f"{root / spec.name} changed while {spec.name} was prepared: try again")
                 return _cached(_dataset(spec, splits), prepared, root, reporter)
@@ -80,7 +82,7 @@ def load(
     return dataset
 
 
-def _read(prepared: store.Prepared, spec: Spec, root: Path, reporter: Reporter) -> Dataset:
+def _read(prepared: read.Prepared, spec: Spec, root: Path, reporter: Reporter) -> Dataset:
     try:
         cached = cache.read(cache.path_for(root / spec.name), spec, prepared.fingerprint())
     except ValueError as error:
@@ -88,10 +90,10 @@ def _read(prepared: store.Prepared, spec: Spec, root: Path, reporter: Reporter) 
         cached = None
     if cached is not None:
         return cached
-    return _cached(_dataset(spec, store.read(prepared, spec, reporter)), prepared, root, reporter)
+    return _cached(_dataset(spec, read.read(prepared, spec, reporter)), prepared, root, reporter)
 
 
-def _cached(dataset: Dataset, prepared: store.Prepared, root: Path, reporter: Reporter) -> Dataset:
+def _cached(dataset: Dataset, prepared: read.Prepared, root: Path, reporter: Reporter) -> Dataset:
     try:
         cache.write(cache.path_for(root / dataset.name), dataset, prepared.fingerprint())
     except OSError as error:

@@ -6,8 +6,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from .dataset import DataError
-from .reporter import Reporter
+from jax_resnet.data.reporter import Reporter
+from jax_resnet.errors import DataError
 
 UNFINISHED = ".unfinished-"
 """How the names of temporary files and folders begin, so that the next process can clear them up."""

@@ -4,11 +4,11 @@ import dataclasses
 
 import numpy as np
 
-from .dataset import Dataset, Split
+from jax_resnet.data.dataset import Dataset, Split
 
 
 def pad(images: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Centres images, uint8 (N, H, W, channels), on black ones of that size, where they are smaller.
+    """Centers images, uint8 (N, H, W, channels), on black ones of that size, where they are smaller.
 
     An odd pixel goes below and to the right.
     """

@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 from typing import Literal
 
-from . import names
+from jax_resnet.data import names
 
 
 @dataclasses.dataclass(frozen=True)

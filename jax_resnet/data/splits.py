@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .stream import AnySplit
+from jax_resnet.data.streaming.split import AnySplit
 
 
 def hold_out(split: AnySplit, size: int, seed: int) -> tuple[AnySplit, AnySplit]:

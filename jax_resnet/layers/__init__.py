@@ -1,10 +1,10 @@
 """The layers under the networks, each beside its reference form."""
 
-from jax_resnet.layers.conv import conv_general_dilated
+from jax_resnet.layers.conv.api import conv_general_dilated
 from jax_resnet.layers.info import LayersInfo, info
-from jax_resnet.layers.norm import BatchNorm
+from jax_resnet.layers.norm.module import BatchNorm
+from jax_resnet.layers.norm.statistics import batch_statistics_over
 from jax_resnet.layers.selection import Implementation, conv_implementation
-from jax_resnet.layers.statistics import batch_statistics_over
 
 __all__ = [
     "BatchNorm",

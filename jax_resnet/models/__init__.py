@@ -5,7 +5,7 @@ from jax_resnet.models.fold import fold_batch_norm
 from jax_resnet.models.mnist import MnistCNN, MnistPreActResNet
 from jax_resnet.models.registry import create_model, list_models
 from jax_resnet.models.resnet import ResNet
-from jax_resnet.models.roll import roll, unroll
+from jax_resnet.models.stack import stack_blocks, unstack_blocks
 from jax_resnet.models.summary import Summary, summary
 from jax_resnet.models.vgg import VGG
 
@@ -21,7 +21,7 @@ __all__ = [
     "create_model",
     "fold_batch_norm",
     "list_models",
-    "roll",
+    "stack_blocks",
     "summary",
-    "unroll",
+    "unstack_blocks",
 ]

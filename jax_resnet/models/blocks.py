@@ -145,7 +145,7 @@ class Block(nn.Module):
             x = nn.avg_pool(x, (strides, strides), (strides, strides), "SAME", count_include_pad=False)
             strides = 1
         x = self.conv(self.features, (1, 1), strides=strides, padding=0, name="shortcut_conv")(x)
-        if self.preactivation:  # The sum stays unnormalised: nothing may stand on the identity path.
+        if self.preactivation:  # The sum stays unnormalized: nothing may stand on the identity path.
             return x
         norm: LayerDef = FoldedNorm if self.folded else self.norm
         return norm(name="shortcut_norm")(x, train=train)

@@ -186,11 +186,11 @@ def find(name: str) -> Row:
             depth, *rest = map(int, match.groups())
             if row := make(depth, *rest):
                 return row
-            neighbours = (
+            neighbors = (
                 next((d for d in candidates if make(d, *rest)), None)
                 for candidates in (range(depth - 1, max(depth - 12, 0), -1), range(depth + 1, depth + 12))
             )
-            near = [name.replace(str(depth), str(d), 1) for d in neighbours if d]
+            near = [name.replace(str(depth), str(d), 1) for d in neighbors if d]
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
             raise ValueError(f"no network is called {name!r}: {rule}{hint}")
     near = difflib.get_close_matches(name, list_models(), n=3, cutoff=0.5)

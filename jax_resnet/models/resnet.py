@@ -48,10 +48,10 @@ class ResNet(nn.Module):
             "stem", "stage1", "stage2", ..., "final".
         remat: Stages, "stage1", "stage2", ..., whose activations are recomputed in the backward pass.
         scan_layers: Run the equal blocks of a stage, all but its first, in a loop: a network of 1,000 layers
-            becomes a program of the size of one of 20. Its variables are laid out otherwise, see ``roll``.
+            becomes a program of the size of one of 20. Its variables are laid out otherwise, see ``stack_blocks``.
             On CPU a convolution of XLA's own is many times slower in a loop.
         dtype: In which the network computes; parameters and statistics stay float32, and so do logits.
-        norm: The normalisation: any module with the fields and the call of ``layers.BatchNorm``.
+        norm: The normalization: any module with the fields and the call of ``layers.BatchNorm``.
         norm_epsilon: Of every BatchNorm.
         norm_momentum: Of every BatchNorm: the share of the old running statistics that stays.
         folded: Each BatchNorm that follows a convolution is folded into it, see ``fold_batch_norm``.
@@ -98,7 +98,7 @@ class ResNet(nn.Module):
 
         Args:
             images: ``(N, H, W, channels)``, any float dtype.
-            train: Normalise by the batch's statistics, and move ``batch_stats`` where it is mutable.
+            train: Normalize by the batch's statistics, and move ``batch_stats`` where it is mutable.
             features: Return a tuple with each stage's ``(N, H', W', C')`` feature map instead.
 
         Returns:

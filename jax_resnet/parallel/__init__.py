@@ -5,21 +5,21 @@ step = plan.train_step(make_train_step(model, tx, augment, axis_name=plan.axis_n
 state, metrics = step(plan.place(state), rows)  # the rows of the global batch that this process has
 """
 
-from jax_resnet.parallel.agree import agree, all_rows, from_first
+from jax_resnet.parallel.collectives import allgather_rows, broadcast_from_primary, process_max
+from jax_resnet.parallel.distributed import ProcessLostError, initialize, lost_process, shutdown
 from jax_resnet.parallel.mesh import DATA, data_mesh, process_shard
 from jax_resnet.parallel.plan import Plan
-from jax_resnet.parallel.processes import ProcessLostError, initialize, lost_process, shutdown
 
 __all__ = [
     "DATA",
     "Plan",
     "ProcessLostError",
-    "agree",
-    "all_rows",
+    "allgather_rows",
+    "broadcast_from_primary",
     "data_mesh",
-    "from_first",
     "initialize",
     "lost_process",
+    "process_max",
     "process_shard",
     "shutdown",
 ]

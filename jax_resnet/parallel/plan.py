@@ -24,7 +24,7 @@ class Plan:
     Attributes:
         mesh: See ``data_mesh``.
         mode: The way.
-        shard_params: Give each device a part of parameters and optimiser state, instead of all; by ``jit``.
+        shard_params: Give each device a part of parameters and optimizer state, instead of all; by ``jit``.
     """
 
     mesh: Mesh

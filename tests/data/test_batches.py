@@ -148,7 +148,7 @@ def test_an_images_augmentation_depends_on_its_own_key_alone():
         np.testing.assert_array_equal(augment(keys[i : i + 1], images[i : i + 1])[0], whole[i])
 
 
-def test_without_crop_and_flip_only_normalisation_is_left():
+def test_without_crop_and_flip_only_normalization_is_left():
     images = np.random.default_rng(0).integers(0, 256, (8, 6, 6, 3), dtype=np.uint8)
     keys = jax.random.split(jax.random.key(1), 8)
     found = make_augment(MEAN, STD, crop_padding=0, flip=False)(keys, images)

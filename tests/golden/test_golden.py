@@ -5,8 +5,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import pytest
-from references import CALLS, load, relative
-from trajectory import Trajectory, follow
+
+from tests.golden.references import CALLS, load, relative
+from tests.golden.trajectory import Trajectory, follow
 
 # Networks that take long to compile, or resemble another; seed_000 is kuangliu's once more.
 SLOW = {
@@ -34,7 +35,7 @@ LIMITS = {
 }
 
 # Where PyTorch's own float32 misses them too, or not, by its number of threads and the layout of its images;
-# its range in four such runs stands beside. Normalised at the end by 16 numbers a channel, fifty
+# its range in four such runs stands beside. Normalized at the end by 16 numbers a channel, fifty
 # layers multiply rounding until some activations change sign, and each of these moves the gradient.
 EXCEPTIONS = {
     "seed_002_padded_n5": {"grad_norms": 2e-2},  # 3e-3 to 1e-2

@@ -1,4 +1,4 @@
-"""Follows a reference: two forward passes and three steps with the library's own step and optimiser."""
+"""Follows a reference: two forward passes and three steps with the library's own step and optimizer."""
 
 from functools import partial
 from typing import Any, NamedTuple
@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from references import Reference
 
 from jax_resnet.convert import to_torch
 from jax_resnet.optim import sgd
 from jax_resnet.train import TrainState, make_train_step
+from tests.golden.references import Reference
 
 # Each program runs a few times only: compiling it is most of the work.
 COMPILE_QUICKLY = {"xla_backend_optimization_level": 0}

@@ -1,4 +1,4 @@
-"""What the papers on residual networks do to images: a random window, a mirror image, normalisation."""
+"""What the papers on residual networks do to images: a random window, a mirror image, normalization."""
 
 from collections.abc import Sequence
 

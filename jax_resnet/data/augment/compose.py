@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 
 import jax
 
-from .basic import normalize, random_crop, random_flip
-from .cutout import cutout
-from .randaugment import rand_augment
+from jax_resnet.data.augment.basic import normalize, random_crop, random_flip
+from jax_resnet.data.augment.cutout import cutout
+from jax_resnet.data.augment.randaugment import rand_augment
 
 
 def make_augment(
@@ -19,10 +19,10 @@ def make_augment(
     randaugment_magnitude: float = 9.0,
     cutout_size: int = 0,
 ) -> Callable[[jax.Array, jax.Array], jax.Array]:
-    """Random crop and flip (He et al. 2015, section 4.2), RandAugment, normalisation, cutout, in that order.
+    """Random crop and flip (He et al. 2015, section 4.2), RandAugment, normalization, cutout, in that order.
 
-    Pixels outside the image are black, as torchvision's padding before normalisation has them; those that
-    cutout takes are the mean colour.
+    Pixels outside the image are black, as torchvision's padding before normalization has them; those that
+    cutout takes are the mean color.
 
     Args:
         mean: Per channel, in [0, 1] units.

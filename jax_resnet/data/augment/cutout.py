@@ -24,9 +24,9 @@ def square(key: jax.Array, shape: tuple[int, ...], height: jax.Array, width: jax
 
 
 def cutout(key: jax.Array, image: jax.Array, size: int) -> jax.Array:
-    """A normalised image ``(H, W, C)`` with a square of side ``size`` set to 0, the mean colour.
+    """A normalized image ``(H, W, C)`` with a square of side ``size`` set to 0, the mean color.
 
-    Its centre is any pixel, so that near the border part of it lies outside (section 3.2 of the paper, which
+    Its center is any pixel, so that near the border part of it lies outside (section 3.2 of the paper, which
     found that better than a square that is always whole).
     """
     inside = square(key, image.shape[:2], jnp.asarray(size), jnp.asarray(size))

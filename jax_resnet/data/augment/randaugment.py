@@ -62,7 +62,7 @@ def geometry(which: jax.Array, image: jax.Array, level: jax.Array) -> jax.Array:
     shear, turn = 0.3 * level, jnp.deg2rad(30.0) * level
     cos, sin = jnp.cos(turn), jnp.sin(turn)
     shift = 100 / 224 * level
-    # Where the pixel at (x, y) from the centre comes from: a row each of xx, xy, x0, yx, yy, y0.
+    # Where the pixel at (x, y) from the center comes from: a row each of xx, xy, x0, yx, yy, y0.
     table = [
         [1.0, shear, 0.0, 0.0, 1.0, 0.0],
         [1.0, 0.0, 0.0, shear, 1.0, 0.0],
@@ -84,12 +84,12 @@ def geometry(which: jax.Array, image: jax.Array, level: jax.Array) -> jax.Array:
 def blend(which: jax.Array, image: jax.Array, factor: jax.Array) -> jax.Array:
     """``dull + factor * (image - dull)``, dull being black, the greys, their mean, or the smoothed image."""
     pixels = image.astype(jnp.float32)
-    grey = pixels if image.shape[-1] == 1 else (pixels @ jnp.asarray(LUMA))[..., None]
+    gray = pixels if image.shape[-1] == 1 else (pixels @ jnp.asarray(LUMA))[..., None]
     dull = jnp.stack(
         [
             jnp.zeros_like(pixels),
-            jnp.broadcast_to(jnp.round(grey), pixels.shape),
-            jnp.broadcast_to(jnp.round(grey.mean()), pixels.shape),
+            jnp.broadcast_to(jnp.round(gray), pixels.shape),
+            jnp.broadcast_to(jnp.round(gray.mean()), pixels.shape),
             smooth(pixels),
         ]
     )[jnp.clip(which, 0, len(BLENDS) - 1)]

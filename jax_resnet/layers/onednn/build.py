@@ -150,7 +150,7 @@ def _test(wheels: Wheels, extension: Path) -> None:
 
 
 def _run(command: list[str], what: str, seconds: int) -> None:
-    # The self-test imports its neighbour, which this setting of Python forbids.
+    # The self-test imports its neighbor, which this setting of Python forbids.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
     try:
         result = subprocess.run(command, capture_output=True, text=True, timeout=seconds, env=environment)

@@ -6,11 +6,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from jax_resnet.layers.grouped import block_diagonal
+from jax_resnet.layers.conv.grouped import block_diagonal
+from jax_resnet.layers.conv.spec import ConvSpec, Kind, result_shape
 from jax_resnet.layers.onednn.library import CONV, load
 from jax_resnet.layers.onednn.lowering import may_call
 from jax_resnet.layers.onednn.problem import DTYPES, pack_problem
-from jax_resnet.layers.spec import ConvSpec, Kind, result_shape
 
 # Channels of one group, on its wider side, below which wider groups were measured to be faster.
 _CHANNELS = 8

@@ -1,7 +1,7 @@
 // Convolution of XLA on CPU by oneDNN: forward, input gradient and weight gradient.
 //
 // Activations are NHWC, weights HWIO, float32 or bfloat16. A problem is one array of 23 integers,
-// see `Problem`; the Python side is call.py. Calls are serialised: a convolution uses all threads.
+// see `Problem`; the Python side is call.py. Calls are serialized: a convolution uses all threads.
 
 #include <cstdint>
 #include <cstdlib>

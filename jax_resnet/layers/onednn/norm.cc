@@ -1,4 +1,4 @@
-// Batch normalisation with residual and ReLU, forward and backward, each in two passes over memory.
+// Batch normalization with residual and ReLU, forward and backward, each in two passes over memory.
 //
 // Arrays are (rows, channels), float32 or bfloat16; statistics and parameters are float32. Memory is
 // read as "wide" rows: as many rows side by side as fill 64 columns, or one where it has more. A chunk
@@ -145,15 +145,15 @@ void Forward(int64_t values, int64_t channels, Parameters p, const T* x, const f
     slope[c] = scale[c] / std::sqrt(var[c] + p.epsilon);
   }
   auto means = Widen(s, {mean, mean + channels}), slopes = Widen(s, slope), biases = Widen(s, {bias, bias + channels});
-  auto normalised = [&](int64_t i, int64_t column) {
+  auto normalized = [&](int64_t i, int64_t column) {
     return (Load(x + i) - Load(&means[column])) * Load(&slopes[column]) + Load(&biases[column]);
   };
   // What is no number passes the ReLU, as it does in JAX.
   auto write = [&](int64_t i, Floats v) { Store(y + i, p.relu ? (v <= 0 ? Floats{} : v) : v); };
   if (residual != nullptr) {
-    ForEachVector(s, [&](int64_t i, int64_t column) { write(i, normalised(i, column) + Load(residual + i)); });
+    ForEachVector(s, [&](int64_t i, int64_t column) { write(i, normalized(i, column) + Load(residual + i)); });
   } else {
-    ForEachVector(s, [&](int64_t i, int64_t column) { write(i, normalised(i, column)); });
+    ForEachVector(s, [&](int64_t i, int64_t column) { write(i, normalized(i, column)); });
   }
 }
 
@@ -181,8 +181,8 @@ void Backward(int64_t values, int64_t channels, Parameters p, const T* g, const 
   }
   auto slopes = Widen(s, slope), offsets = Widen(s, offset), tilts = Widen(s, tilt);
   auto write = [&](int64_t i, int64_t column, Floats v) {
-    Floats centred = Load(x + i) - Load(&means[column]);
-    Store(gx + i, v * Load(&slopes[column]) + centred * Load(&tilts[column]) + Load(&offsets[column]));
+    Floats centered = Load(x + i) - Load(&means[column]);
+    Store(gx + i, v * Load(&slopes[column]) + centered * Load(&tilts[column]) + Load(&offsets[column]));
   };
   if (gresidual != nullptr) {
     ForEachVector(s, [&](int64_t i, int64_t column) {
@@ -206,7 +206,7 @@ std::string WithType(bool bf16, const Job& job) {
 }
 
 ffi::Error Answer(const std::string& failure) {
-  return failure.empty() ? ffi::Error::Success() : ffi::Error::Internal("batch normalisation: " + failure);
+  return failure.empty() ? ffi::Error::Success() : ffi::Error::Internal("batch normalization: " + failure);
 }
 
 template <typename Buffer>
@@ -231,7 +231,7 @@ ffi::Error NormForward(float epsilon, int64_t relu, ffi::AnyBuffer x, ffi::AnyBu
     fits = fits && buffer.has_value() && Alike(x, *buffer);
     if (fits) residual = buffer->untyped_data();
   }
-  if (!fits) return ffi::Error::InvalidArgument("batch normalisation: the arrays do not fit each other");
+  if (!fits) return ffi::Error::InvalidArgument("batch normalization: the arrays do not fit each other");
   return Answer(WithType(x.element_type() == ffi::DataType::BF16, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
     Forward<T>(values, channels, {epsilon, relu != 0}, static_cast<const T*>(x.untyped_data()),
@@ -253,7 +253,7 @@ ffi::Error NormBackward(float epsilon, int64_t relu, ffi::AnyBuffer g, ffi::AnyB
     fits = fits && buffer.has_value() && Alike(x, **buffer);
     if (fits) gresidual = (*buffer)->untyped_data();
   }
-  if (!fits) return ffi::Error::InvalidArgument("batch normalisation: the arrays do not fit each other");
+  if (!fits) return ffi::Error::InvalidArgument("batch normalization: the arrays do not fit each other");
   return Answer(WithType(x.element_type() == ffi::DataType::BF16, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
     Backward<T>(values, channels, {epsilon, relu != 0}, static_cast<const T*>(g.untyped_data()),

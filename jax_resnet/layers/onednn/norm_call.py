@@ -1,4 +1,4 @@
-"""Batch normalisation through the extension, inside of a program that JAX compiles for CPU."""
+"""Batch normalization through the extension, inside of a program that JAX compiles for CPU."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ def can_fuse(ctx: Any, x: Any, insist: bool) -> bool:
 
 
 def native_forward(x: Any, scale: Any, bias: Any, *residual: Any, spec: Any) -> Any:
-    """Normalises; ``can_fuse`` must have agreed."""
+    """Normalizes; ``can_fuse`` must have agreed."""
     like, vector = jax.typeof(x), jax.typeof(scale)
     call = jax.ffi.ffi_call(NORM_FORWARD, [like, vector, vector])
     return call(x, scale, bias, *residual, epsilon=np.float32(spec.epsilon), relu=np.int64(spec.relu))

@@ -50,7 +50,7 @@ def main(dnnl: str, extension: str) -> int:
 
 
 def test_norm(library: ctypes.CDLL, random: np.random.Generator) -> int:
-    """Returns 0 if batch normalisation with residual and ReLU computes what NumPy does."""
+    """Returns 0 if batch normalization with residual and ReLU computes what NumPy does."""
     epsilon = 1e-3
     for rows, channels in ((300, 16), (96, 48), (70, 128), (64, 4)):
         x, residual, g = random.standard_normal((3, rows, channels), np.float32)
@@ -69,11 +69,11 @@ def test_norm(library: ctypes.CDLL, random: np.random.Generator) -> int:
             pointers = [ctypes.c_void_p(array.ctypes.data) for array in (*given, *outs)]
             sizes = (ctypes.c_int64(x.size), ctypes.c_int64(channels), ctypes.c_float(epsilon))
             if call(*sizes, *pointers) != 0:
-                print(f"batch normalisation of {x.shape} failed")
+                print(f"batch normalization of {x.shape} failed")
                 return 1
             errors = [np.abs(o - e).max() / np.abs(e).max() for o, e in zip(outs, expected, strict=True)]
             if not max(errors) < 1e-4:
-                print(f"batch normalisation of {x.shape} is off by {max(errors):.1e}")
+                print(f"batch normalization of {x.shape} is off by {max(errors):.1e}")
                 return 1
     return 0
 

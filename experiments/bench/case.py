@@ -1,0 +1,100 @@
+"""What can be timed: a training step of a network, one layer, or a matrix product, in some framework."""
+
+import dataclasses
+from typing import Any, Literal
+
+from experiments.program.errors import ConfigError
+from jax_resnet.models import create_model
+from jax_resnet.models.summary import summary
+
+Framework = Literal["jax_resnet", "flax", "torch", "matmul"]
+# Batch sizes of the usual comparison; others get 64.
+BATCH_SIZES = {"resnet20": 128, "resnet18": 64, "preact_resnet18": 64, "resnet50": 32, "resnext29_32x4d": 32}
+MATMUL_SIZE = 2048
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """A convolution without bias, or with ``kernel=0`` BatchNorm and ReLU, on images NHWC."""
+
+    size: int
+    inputs: int
+    outputs: int
+    kernel: int
+    strides: int = 1
+    groups: int = 1
+
+    def __str__(self) -> str:
+        if not self.kernel:
+            return f"norm+relu {self.inputs} at {self.size}x{self.size}"
+        text = f"{self.kernel}x{self.kernel} {self.inputs} to {self.outputs} at {self.size}x{self.size}"
+        text += f", stride {self.strides}" if self.strides > 1 else ""
+        return text + (f", {self.groups} groups" if self.groups > 1 else "")
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """One thing to time.
+
+    Attributes:
+        framework: "flax" is this library's network on flax's own layers, unmodified.
+        arch: The network; empty for a matrix product.
+        batch_size: Images a step.
+        dtype: "bf16" in PyTorch is its autocast.
+        conv: Implementation of convolution, of "jax_resnet" only.
+        layout: Of PyTorch's images.
+        options: Of ``create_model``.
+        image_size: Height and width.
+        layer: Only this layer, forward and all gradients.
+    """
+
+    framework: Framework
+    arch: str = ""
+    batch_size: int = 0
+    dtype: Literal["f32", "bf16"] = "f32"
+    conv: str = "auto"
+    layout: Literal["NCHW", "NHWC"] = "NCHW"
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    image_size: int = 32
+    layer: Layer | None = None
+
+    @property
+    def name(self) -> str:
+        """For tables."""
+        if self.framework == "torch":
+            return "PyTorch autocast" if self.dtype == "bf16" else f"PyTorch {self.layout}"
+        if self.framework == "jax_resnet":
+            return "jax_resnet" if self.conv == "auto" else f"jax_resnet, {self.conv} convolution"
+        return {"flax": "plain Flax", "matmul": "matrix product"}[self.framework]
+
+    def flops(self) -> int:
+        """Multiplications and additions of a training step: of convolutions and linear layers only.
+
+        Backward counts twice forward, as is the custom.
+        """
+        if self.framework == "matmul":
+            return 2 * MATMUL_SIZE**3
+        if self.layer is not None:
+            layer = self.layer
+            pixels = self.batch_size * (layer.size // layer.strides) ** 2
+            return 6 * pixels * layer.kernel**2 * layer.inputs * layer.outputs // layer.groups
+        model = create_model(self.arch, **self.options)
+        shape = (self.image_size, self.image_size, 3)
+        return 6 * self.batch_size * summary(model, shape).multiply_adds
+
+
+def parse_arch(text: str) -> tuple[str, dict[str, Any]]:
+    """Reads ``NAME`` or ``NAME@VARIANT``; ResNeXt-29 is pytorch-cifar's where nothing else is said.
+
+    Raises:
+        ConfigError: There is no such network.
+    """
+    name, _, variant = text.partition("@")
+    options: dict[str, Any] = {}
+    if variant or name.startswith("resnext29"):
+        options["variant"] = variant or "pytorch_cifar"
+    try:
+        create_model(name, **options)
+    except ValueError as error:
+        raise ConfigError(f"--arch {text}: {error}") from None
+    return name, options

@@ -1,0 +1,1 @@
+"""Trained networks: evaluating them on a data set, predicting images with them."""

@@ -1,0 +1,1 @@
+"""What an experiment can be configured with: settings, recipes, flags, data sets."""

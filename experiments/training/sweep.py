@@ -1,0 +1,82 @@
+"""Runs one after another, each in its own folder: over seeds, over networks. The same again continues."""
+
+import dataclasses
+import functools
+import json
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from experiments.program.console import Console
+from experiments.program.errors import ConfigError, Preempted
+from experiments.settings.config import Config
+from experiments.settings.flags import saved_config
+from experiments.training.run import check_same, run
+from jax_resnet.parallel import broadcast_from_primary
+
+
+def per_seed_configs(config: Config, prefix: str = "") -> list[Config]:
+    """A run for each of ``--seeds``; under a ``--workdir``, in its folders PREFIXseed0, PREFIXseed1, ..."""
+    configs = []
+    for seed in range(config.run.seed, config.run.seed + config.run.seeds):
+        workdir = config.run.workdir and f"{config.run.workdir}/{prefix}seed{seed}"
+        told = dataclasses.replace(config.run, seed=seed, seeds=1, workdir=workdir)
+        configs.append(dataclasses.replace(config, run=told))
+    return configs
+
+
+def run_all(configs: Sequence[Config], console: Console) -> list[dict[str, Any]]:
+    """Runs what is not finished, from where it is; returns the summaries of all.
+
+    Raises:
+        ConfigError: A setting that cannot be, or is not the one that a run was begun with.
+        Preempted: A signal stopped one of them.
+    """
+    for config in configs:
+        config.check()
+    summaries = []
+    for number, config in enumerate(configs, 1):
+        console.line(f"run {number} of {len(configs)}: {config.workdir}")
+        if summary := broadcast_from_primary(functools.partial(finished, config), (ConfigError,)):
+            console.line(f"finished before: test accuracy {summary['test_accuracy']:.2%}")
+        else:
+            summary = continued(config, console)
+        summaries.append(summary)
+    return summaries
+
+
+def finished(config: Config) -> dict[str, Any] | None:
+    """The summary of a run that has nothing left to do; None for any other.
+
+    Raises:
+        ConfigError: The run was begun with other settings.
+    """
+    try:
+        summary = json.loads((config.workdir / "summary.json").read_text())
+    except (OSError, ValueError):
+        return None
+    if config.run.overwrite:
+        return None
+    check_same(config, config.workdir)
+    wanted = min(config.run.max_steps or summary["total_steps"], summary["total_steps"])
+    return summary if summary["steps"] >= wanted else None
+
+
+def continued(config: Config, console: Console) -> dict[str, Any]:
+    """Runs from where the folder's run is, or from the start."""
+    # Asked once for all processes: the first of them may have begun to write when the last one looks.
+    begun = broadcast_from_primary(lambda: saved_config(config.workdir) is not None)
+    if begun and not config.run.overwrite:
+        config = dataclasses.replace(config, run=dataclasses.replace(config.run, resume=True))
+    try:
+        return run(config, console)
+    except Preempted as stop:
+        raise Preempted(stop.number, stop.step, stop.workdir, "the same command goes on") from None
+
+
+def print_mean_std(name: str, summaries: Sequence[dict[str, Any]], console: Console) -> None:
+    """Prints mean and sample standard deviation of the last checkpoints' test accuracies."""
+    accuracies = [100 * summary["test_accuracy"] for summary in summaries]
+    spread = f" ± {statistics.stdev(accuracies):.2f}" if len(accuracies) > 1 else ""
+    seeds = f" over {len(accuracies)} seeds" if len(accuracies) > 1 else ""
+    console.line(f"{name}: test accuracy {statistics.mean(accuracies):.2f}{spread} %{seeds}")

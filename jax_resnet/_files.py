@@ -1,0 +1,42 @@
+"""Files that are written whole or not at all."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yields a draft beside ``path`` that takes its place at the end; after an error the draft is removed.
+
+    The draft is on the disk before it gets its name: a crash leaves the old file or the new one.
+
+    Raises:
+        OSError: The folder cannot be written or is full; its ``filename`` is ``path``.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield draft
+        with draft.open("rb") as file:
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except OSError as error:
+        error.filename = str(path)
+        error.filename2 = None
+        raise
+    finally:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file (UTF-8) whole or not at all."""
+    with replacing(path) as draft:
+        draft.write_text(text, encoding="utf-8")
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file whole or not at all."""
+    with replacing(path) as draft:
+        draft.write_bytes(content)

@@ -1,0 +1,16 @@
+"""Text that several modules write alike: hints for misspelled names, one-line errors."""
+
+import difflib
+from collections.abc import Iterable
+
+
+def did_you_mean(name: str, known: Iterable[str], count: int = 2) -> str:
+    """Names the nearest known names: ``"did you mean resnet20 or resnet26?"``; empty where none is near."""
+    near = difflib.get_close_matches(name.lower(), list(known), n=count)
+    return f"did you mean {' or '.join(near)}?" if near else ""
+
+
+def first_line(error: BaseException, limit: int = 300) -> str:
+    """The first line of an error's message, or its class where the message is empty."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:limit]

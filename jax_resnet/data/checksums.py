@@ -1,0 +1,55 @@
+"""Checks that decoded arrays are the data set they claim to be."""
+
+import hashlib
+
+import numpy as np
+
+from jax_resnet.data.dataset import Split
+from jax_resnet.data.registry import Spec
+from jax_resnet.errors import DataError
+
+
+def check(splits: tuple[Split, Split], spec: Spec, origin: str) -> None:
+    """Checks shapes, dtypes, label ranges and, where they are known, the SHA-256 sums.
+
+    Args:
+        splits: The training and the test split.
+        spec: What they should be.
+        origin: Where they come from, for the message.
+
+    Raises:
+        DataError: naming `origin` and the array that is wrong.
+    """
+    for part, size, split in zip(("train", "test"), (spec.train_size, spec.test_size), splits, strict=True):
+        wanted = (size, *spec.image_shape)
+        if split.images.shape != wanted or split.images.dtype != np.uint8:
+            raise DataError(f"{origin}: {part} images are {split.images.shape}, {spec.title} has {wanted}")
+        _check_labels(split.labels, size, len(spec.class_names), f"{origin}: {part} labels")
+        if spec.coarse_names:
+            coarse = split.coarse_labels
+            if coarse is None:
+                raise DataError(f"{origin}: {part} has no coarse labels")
+            _check_labels(coarse, size, len(spec.coarse_names), f"{origin}: {part} coarse labels")
+    if spec.sums is None:
+        return
+    train, test = splits
+    for what, array, wanted_sum in (
+        ("train images", train.images, spec.sums.train_images),
+        ("train labels", train.labels, spec.sums.train_labels),
+        ("test images", test.images, spec.sums.test_images),
+        ("test labels", test.labels, spec.sums.test_labels),
+    ):
+        found = hashlib.sha256(np.ascontiguousarray(array, np.uint8).tobytes()).hexdigest()
+        if found != wanted_sum:
+            raise DataError(
+                f"{origin}: the {what} are not those of {spec.title} "
+                f"(SHA-256 {found[:12]}..., expected {wanted_sum[:12]}...)"
+            )
+
+
+def _check_labels(labels: np.ndarray, size: int, num_classes: int, what: str) -> None:
+    if labels.shape != (size,):
+        raise DataError(f"{what} are {labels.shape}, expected {(size,)}")
+    low, high = labels.min(), labels.max()
+    if low < 0 or high >= num_classes:
+        raise DataError(f"{what} reach from {low} to {high}, expected 0 to {num_classes - 1}")

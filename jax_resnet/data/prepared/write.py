@@ -1,0 +1,131 @@
+"""Writes a data set as TFDS would, in ArrayRecord form, without TensorFlow."""
+
+import io
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jax_resnet.data.dataset import Split
+from jax_resnet.data.locks import UNFINISHED
+from jax_resnet.data.registry import Spec
+from jax_resnet.data.reporter import Reporter
+from jax_resnet.errors import DataError
+
+
+def prepare(data_dir: Path, spec: Spec, splits: tuple[Split, Split], reporter: Reporter) -> None:
+    """Prepares ``<data_dir>/<name>/<version>``, with the features and ids of TFDS's own builder.
+
+    It is written beside its place and moved there when whole. If another process was faster, its
+    work stands. Where TensorFlow users have the same version in TFRecord form, that is left alone
+    and ours goes to ``<data_dir>/<name>/array_record/<version>``.
+
+    Args:
+        data_dir: TFDS's data folder.
+        spec: Which data set; its folder is locked by the caller.
+        splits: The training and the test split, already checked.
+        reporter: Gets a progress bar.
+
+    Raises:
+        DataError: if it cannot be written.
+    """
+    folder = data_dir / spec.name
+    target = folder / spec.version
+    if target.exists():
+        target = folder / "array_record" / spec.version
+    try:
+        with tempfile.TemporaryDirectory(prefix=f"{UNFINISHED}prepare-", dir=folder) as temporary:
+            with reporter.progress(f"preparing {spec.name} (images)", sum(map(len, splits))) as advance:
+                written = _build(temporary, spec, splits, advance)
+            try:
+                target.parent.mkdir(exist_ok=True)
+                os.rename(written, target)
+            except OSError:
+                if not target.is_dir():
+                    raise
+    except OSError as error:
+        raise DataError(f"{spec.name} cannot be written to {folder} ({error.strerror or error})") from error
+
+
+def _build(data_dir: str, spec: Spec, splits: tuple[Split, Split], advance: Callable[[int], None]) -> Path:
+    import tensorflow_datasets as tfds
+
+    class Info(tfds.core.DatasetInfo):
+        # TFDS would look for a description online, and leave an empty folder behind.
+        def initialize_from_bucket(self) -> None:
+            pass
+
+    # Unregistered, or it would clash with TFDS's own builder of that name.
+    class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
+        name = spec.name
+        VERSION = tfds.core.Version(spec.version)
+
+        def _info(self) -> Any:
+            return Info(
+                builder=self,
+                description=f"{spec.title}: {spec.train_size} training and {spec.test_size} test images.",
+                features=tfds.features.FeaturesDict(_features(tfds, spec)),
+                supervised_keys=("image", "label"),
+                homepage=spec.homepage,
+                citation=spec.citation,
+            )
+
+        def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+            return {
+                name: self._generate_examples(name, split)
+                for name, split in zip(("train", "test"), splits, strict=True)
+            }
+
+        def _generate_examples(self, name: str, split: Split) -> Iterator[tuple[int, dict[str, Any]]]:
+            for index in range(len(split)):
+                yield index, _example(name, split, index, spec)
+                advance(1)
+
+        # TFDS prints these two to standard output whatever the settings.
+        def _log_download_bytes(self) -> None:
+            pass
+
+        def _log_download_done(self) -> None:
+            pass
+
+    tfds.disable_progress_bar()
+    try:
+        builder = Builder(data_dir=data_dir, file_format="array_record")
+        builder.download_and_prepare()
+    finally:
+        tfds.enable_progress_bar()
+    return Path(builder.data_dir)
+
+
+def _features(tfds: Any, spec: Spec) -> dict[str, Any]:
+    features = {
+        "image": tfds.features.Image(shape=spec.image_shape),
+        "label": tfds.features.ClassLabel(names=spec.class_names),
+    }
+    if spec.family == "cifar":
+        features["id"] = tfds.features.Text()
+    if spec.coarse_names:
+        features["coarse_label"] = tfds.features.ClassLabel(names=spec.coarse_names)
+    return features
+
+
+def _example(name: str, split: Split, index: int, spec: Spec) -> dict[str, Any]:
+    example: dict[str, Any] = {"image": _png(split.images[index]), "label": int(split.labels[index])}
+    if spec.family == "cifar":
+        example["id"] = f"{name}_{index:05d}"
+    if split.coarse_labels is not None:
+        example["coarse_label"] = int(split.coarse_labels[index])
+    return example
+
+
+def _png(image: np.ndarray) -> io.BytesIO:
+    """A file object: TFDS stores its bytes as they are, where an array would need TensorFlow to encode."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(file, "png", compress_level=1)
+    file.seek(0)
+    return file

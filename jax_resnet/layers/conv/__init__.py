@@ -1,0 +1,1 @@
+"""Convolution: one function over several implementations."""

@@ -1,0 +1,1 @@
+"""BatchNorm, fused with the residual addition and ReLU where that pays."""

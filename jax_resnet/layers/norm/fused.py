@@ -1,0 +1,172 @@
+"""Batch normalization, residual and ReLU as primitives, which the native extension computes in one go.
+
+What they mean is plain JAX, and that is what they become wherever the extension is not: on other
+platforms, on several devices, when exported, under ``vmap`` and for derivatives of derivatives. The
+derivative is a primitive as well, linear in the tangents, and so is its transpose: reverse mode, which
+training uses, gets the whole backward pass as a single operation.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+from jax_resnet.layers.norm.materialize import materialize
+from jax_resnet.layers.norm.normalize import affine, batch_moments, count, tangents_of
+from jax_resnet.layers.norm.reductions import pair_sum
+from jax_resnet.layers.onednn.norm_call import can_fuse, native_backward, native_forward
+from jax_resnet.layers.selection import Implementation, requested_implementation
+from jax_resnet.layers.types import is_explicitly_sharded, same_manual_axes
+
+Arrays = Sequence[Any]
+
+
+class FusedSpec(NamedTuple):
+    """What is fixed when it is traced.
+
+    Attributes:
+        epsilon: Added to the variance.
+        relu: Whether a ReLU follows.
+        residual: Whether a residual is added before it.
+        implementation: What was asked for.
+    """
+
+    epsilon: float
+    relu: bool
+    residual: bool
+    implementation: Implementation
+
+
+def can_be_fused(x: jax.Array, residual: jax.Array | None, dtype: Any) -> bool:
+    """Returns whether ``fused_normalize`` takes these: all of one ``dtype``, float32 or bfloat16."""
+    arrays = [x] if residual is None else [x, residual]
+    return (
+        requested_implementation()[0] in ("auto", "onednn")
+        and all(array.dtype == dtype for array in arrays)
+        and dtype in (jnp.float32, jnp.bfloat16)
+        and not is_explicitly_sharded(*arrays)
+    )
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(4, 5))
+def fused_normalize(
+    x: jax.Array, scale: jax.Array, bias: jax.Array, residual: jax.Array | None, epsilon: float, relu: bool
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Does as ``normalize``; parameters and statistics are float32, all else is of the dtype of ``x``."""
+    spec = FusedSpec(epsilon, relu, residual is not None, requested_implementation()[0])
+    given = [x, scale, bias] if residual is None else [x, scale, bias, residual]
+    y, mean, var = norm_p.bind(*same_manual_axes(*given), spec=spec)
+    return y, mean, var
+
+
+@fused_normalize.defjvp
+def _fused_jvp(epsilon: float, relu: bool, primals: tuple, tangents: tuple) -> tuple:
+    x, scale, bias, residual = primals
+    out = fused_normalize(x, scale, bias, residual, epsilon, relu)
+    y, mean, var = out
+    spec = FusedSpec(epsilon, relu, residual is not None, requested_implementation()[0])
+    linear = tangents[:3] if residual is None else tangents
+    return out, tuple(tangent_p.bind(*same_manual_axes(*linear, x, scale, mean, var, y), spec=spec))
+
+
+def _wide(*arrays: Any) -> Arrays:
+    return [array.astype(jnp.promote_types(array.dtype, jnp.float32)) for array in arrays]
+
+
+def _forward(x: Any, scale: Any, bias: Any, *residual: Any, spec: FusedSpec) -> Arrays:
+    (wide,) = _wide(x)
+    added = _wide(*residual)[0] if spec.residual else None
+    mean, var = batch_moments(wide)
+    y = affine(wide, mean, var, scale, bias, added, spec.epsilon, spec.relu).astype(x.dtype)
+    return [materialize(y, mean), mean, var]
+
+
+def _tangent(*args: Any, spec: FusedSpec) -> Arrays:
+    *tangents, x, scale, mean, var, y = args
+    moving = [*_wide(*tangents), *([] if spec.residual else [None])]
+    wide = _wide(x)[0]
+    dy, dmean, dvar = tangents_of(moving, wide, scale, mean, var, y, spec.epsilon, spec.relu)
+    return [dy.astype(x.dtype), dmean, dvar]
+
+
+def _cotangent(ct: Any, x: Any, scale: Any, mean: Any, var: Any, y: Any, *, spec: FusedSpec) -> Arrays:
+    ct, wide = _wide(ct, x)
+    if spec.relu:
+        ct = jnp.where(y > 0, ct, 0)
+    centered, inverse, n = wide - mean, lax.rsqrt(var + spec.epsilon), count(x)
+    total, product = pair_sum(ct, centered * ct)
+    ct_x = (scale * inverse) * (ct - total / n - centered * (product * inverse**2 / n))
+    results = [ct_x.astype(x.dtype), product * inverse, total]
+    return [*results, ct.astype(x.dtype)] if spec.residual else results
+
+
+def _transpose(cts: Arrays, *args: Any, spec: FusedSpec) -> Arrays:
+    x, _, mean, _, _ = args[-5:]
+    ct, ct_mean, ct_var = cts
+    results = list(cotangent_p.bind(*same_manual_axes(ad.instantiate_zeros(ct), *args[-5:]), spec=spec))
+    # Of the statistics hardly anybody wants gradients: running averages are not differentiated.
+    for statistic, factor in ((ct_mean, 1.0), (ct_var, 2 * (_wide(x)[0] - mean))):
+        if not isinstance(statistic, ad.Zero):
+            results[0] = results[0] + (statistic * factor / count(x)).astype(x.dtype)
+    known = [not ad.is_undefined_primal(argument) for argument in args[: len(results)]]
+    given = [None if skip else result for result, skip in zip(results, known, strict=True)]
+    return [*given, None, None, None, None, None]
+
+
+def _primitive(name: str, plain: Callable[..., Arrays], abstract: Callable[..., Arrays]) -> Primitive:
+    """A primitive that means ``plain``."""
+    primitive = Primitive(name)
+    primitive.multiple_results = True
+
+    @functools.cache
+    def jitted(spec: FusedSpec) -> Callable[..., Arrays]:
+        return jax.jit(lambda *args: primitive.bind(*args, spec=spec))
+
+    def evaluate(*args: Any, spec: FusedSpec) -> Arrays:
+        if jax.config.jax_disable_jit:  # type: ignore[attr-defined]
+            return plain(*args, spec=spec)
+        return jitted(spec)(*args)
+
+    def differentiate(primals: Arrays, tangents: Arrays, *, spec: FusedSpec) -> tuple[Arrays, Arrays]:
+        moving = [ad.instantiate_zeros(tangent) for tangent in tangents]
+        return jax.jvp(functools.partial(plain, spec=spec), list(primals), moving)
+
+    def batch(args: Arrays, dims: Sequence[Any], *, spec: FusedSpec) -> tuple[Arrays, list[int]]:
+        results = jax.vmap(functools.partial(plain, spec=spec), in_axes=tuple(dims))(*args)
+        return results, [0] * len(results)
+
+    primitive.def_impl(evaluate)
+    primitive.def_abstract_eval(
+        lambda *avals, spec: [aval.update(weak_type=False) for aval in abstract(*avals, spec=spec)]
+    )
+    ad.primitive_jvps[primitive] = differentiate
+    batching.primitive_batchers[primitive] = batch
+    mlir.register_lowering(primitive, mlir.lower_fun(plain, multiple_results=True))
+    return primitive
+
+
+def _use_extension(
+    primitive: Primitive, plain: Callable[..., Arrays], native: Callable[..., Arrays], x_at: int
+) -> None:
+    def lower(ctx: Any, *args: Any, spec: FusedSpec) -> Any:
+        fused = can_fuse(ctx, ctx.avals_in[x_at], insist=spec.implementation == "onednn")
+        return mlir.lower_fun(native if fused else plain, multiple_results=True)(ctx, *args, spec=spec)
+
+    mlir.register_lowering(primitive, lower, platform="cpu")
+
+
+norm_p = _primitive("jax_resnet_norm", _forward, lambda x, scale, *_, spec: [x, scale, scale])
+tangent_p = _primitive("jax_resnet_norm_tangent", _tangent, lambda dx, dscale, *_, spec: [dx, dscale, dscale])
+cotangent_p = _primitive(
+    "jax_resnet_norm_cotangent",
+    _cotangent,
+    lambda ct, x, scale, *_, spec: [x, scale, scale, x] if spec.residual else [x, scale, scale],
+)
+ad.primitive_transposes[tangent_p] = _transpose
+_use_extension(norm_p, _forward, native_forward, x_at=0)
+_use_extension(cotangent_p, _cotangent, native_backward, x_at=1)

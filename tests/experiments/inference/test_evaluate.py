@@ -1,0 +1,123 @@
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from experiments import evaluate
+from experiments.cifar10 import main as train
+from experiments.program.errors import ConfigError
+from jax_resnet import checkpoint
+from jax_resnet.convert import to_torch
+from jax_resnet.convert.files import write_state_dict
+from jax_resnet.models import create_model
+
+
+def evaluated(tmp_path, data_dir, *flags):
+    out = tmp_path / "out"
+    evaluate.main(["--dataset", "digits", "--data-dir", str(data_dir), "--out", str(out), *flags])
+    assert (out / "confusion.png").read_bytes().startswith(b"\x89PNG")
+    return json.loads((out / "evaluation.json").read_text())
+
+
+@pytest.fixture
+def exported(finished, tmp_path):
+    """The finished run's last network as a file with PyTorch's names."""
+    model, variables, _ = checkpoint.restore(finished, "last")
+    path = tmp_path / "weights.safetensors"
+    write_state_dict(path, to_torch(variables, model, style="akamaster"))
+    return path
+
+
+def test_a_run_evaluates_to_what_its_summary_says(finished, tmp_path, data_dir):
+    summary = json.loads((finished / "summary.json").read_text())
+    found = evaluated(tmp_path, data_dir, "--weights", str(finished), "--which", "last")
+    assert found["accuracy"] == summary["test_accuracy"]
+    assert found["loss"] == pytest.approx(summary["test_loss"], rel=1e-6)
+    confusion = np.array(found["confusion"])
+    assert confusion.sum() == found["images"] == 355
+    assert confusion.trace() / confusion.sum() == found["accuracy"]
+    per_class = confusion.diagonal() / confusion.sum(1)
+    np.testing.assert_allclose(list(found["per_class_accuracy"].values()), per_class)
+
+
+def test_a_file_of_weights_evaluates_as_the_run_they_come_from(finished, exported, tmp_path, data_dir):
+    summary = json.loads((finished / "summary.json").read_text())
+    found = evaluated(tmp_path, data_dir, "--weights", str(exported), "--arch", "resnet8")
+    assert found["accuracy"] == summary["test_accuracy"]
+
+
+def test_flip_averages_the_two_views(finished, tmp_path, data_dir):
+    found = evaluated(tmp_path, data_dir, "--weights", str(finished), "--tta", "flip")
+    assert found["tta"] == "flip"
+    model, variables, _ = checkpoint.restore(finished)
+    from experiments.inference.evaluate import MirrorAverage
+
+    images = np.random.default_rng(0).standard_normal((4, 32, 32, 3)).astype(np.float32)
+    averaged = MirrorAverage(model.apply).apply(variables, images, train=False)
+    views = [jax.nn.softmax(model.apply(variables, v, train=False)) for v in (images, images[:, :, ::-1])]
+    np.testing.assert_allclose(np.exp(averaged), (views[0] + views[1]) / 2, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "--weights FILE is needed"),
+        (["--weights", "nowhere.safetensors"], "--weights nowhere.safetensors does not exist"),
+    ],
+)
+def test_weights_that_are_not_there(tmp_path, flags, message):
+    with pytest.raises(ConfigError, match=message):
+        evaluate.main(flags)
+
+
+def test_weights_of_another_network_are_refused_by_name(exported, tmp_path):
+    with pytest.raises(ConfigError, match="--arch NAME is needed"):
+        evaluate.main(["--weights", str(exported)])
+    with pytest.raises(ConfigError, match=r"do not fit ResNet.*no layer1\.1\.bn1"):
+        evaluate.main(["--weights", str(exported), "--arch", "resnet14"])
+
+
+def test_a_truncated_file_is_named(exported):
+    exported.write_bytes(exported.read_bytes()[:1000])
+    with pytest.raises(ConfigError, match=r"weights\.safetensors is not a whole safetensors file"):
+        evaluate.main(["--weights", str(exported), "--arch", "resnet8"])
+
+
+def test_an_evaluation_is_not_overwritten_unasked(finished, tmp_path):
+    (tmp_path / "evaluation.json").write_text("{}")
+    with pytest.raises(ConfigError, match="holds an evaluation already"):
+        evaluate.main(["--weights", str(finished), "--dataset", "digits", "--out", str(tmp_path)])
+
+
+def test_fine_tuning_starts_from_the_weights(finished, exported, small, tmp_path):
+    for source in (finished, exported):
+        workdir = tmp_path / f"from-{source.name}"
+        flags = ["--init-from", str(source), "--max-steps", "1", "--learning-rate", "1e-6"]
+        train([*small, *flags, "--workdir", str(workdir)])
+        summary = json.loads((workdir / "summary.json").read_text())
+        assert summary["test_accuracy"] == pytest.approx(
+            json.loads((finished / "summary.json").read_text())["test_accuracy"], abs=0.05
+        )
+
+
+def test_fine_tuning_gives_another_class_count_a_fresh_head(small, tmp_path):
+    model = create_model("resnet8", num_classes=7)
+    variables = model.init(jax.random.key(5), np.zeros((1, 32, 32, 3), np.float32), train=False)
+    write_state_dict(tmp_path / "seven.safetensors", to_torch(variables, model, style="torchvision"))
+    train(
+        [
+            *small,
+            *("--init-from", str(tmp_path / "seven.safetensors"), "--max-steps", "1"),
+            *("--learning-rate", "1e-12", "--weight-decay", "0", "--workdir", str(tmp_path / "run")),
+        ]
+    )
+    tuned = checkpoint.restore(tmp_path / "run", "last").variables["params"]
+    assert tuned["head"]["kernel"].shape == (64, 10)
+    np.testing.assert_allclose(tuned["stem_conv"]["kernel"], variables["params"]["stem_conv"]["kernel"])
+
+
+def test_fine_tuning_from_another_network_is_refused(finished, small, tmp_path):
+    flags = ["--init-from", str(finished), "--arch", "resnet14", "--workdir", str(tmp_path / "run")]
+    with pytest.raises(ConfigError, match=r"--init-from .* has no params/stage1_block2"):
+        train([*small, *flags])

@@ -1,0 +1,35 @@
+"""How programs end on signals."""
+
+import signal
+
+import pytest
+
+# The signal comes while garbage is collected: what a callback of the collector raises is dropped.
+PROGRAM = """
+import gc, signal, sys, time
+from experiments.program.start import start
+
+def callback(phase, info):
+    if phase == "start":
+        gc.callbacks.remove(callback)
+        signal.raise_signal({number})
+
+def main():
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    gc.callbacks.append(callback)
+    gc.collect()
+    time.sleep(30)
+
+start(main)
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "message"), [(signal.SIGTERM, "ended by SIGTERM"), (signal.SIGINT, "interrupted")]
+)
+def test_a_signal_that_comes_while_garbage_is_collected_ends_the_program(start, tmp_path, number, message):
+    (tmp_path / "program.py").write_text(PROGRAM.format(number=int(number)))
+    run = start(tmp_path / "program.py", module=None)
+    _, error = run.communicate(timeout=20)
+    assert error == f"error: {message}\n"
+    assert run.returncode == 128 + number

@@ -1,0 +1,160 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from experiments.cifar10 import main as train
+from experiments.program.errors import ConfigError
+from experiments.report import write_report
+from experiments.report.__main__ import main
+
+
+@pytest.fixture(scope="module")
+def runs(finished, small, tmp_path_factory):
+    """A folder of runs: a network with two seeds, and another, cut short."""
+    folder = tmp_path_factory.mktemp("runs")
+    shutil.copytree(finished, folder / "resnet8-seed0")
+    train([*small, "--seed", "1", "--workdir", str(folder / "resnet8-seed1")])
+    flags = ["--arch", "plain8", "--max-steps", "9", "--log-every", "3"]
+    train([*small, *flags, "--workdir", str(folder / "plain8-seed0")])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def report(runs, tmp_path_factory):
+    out = tmp_path_factory.mktemp("out") / "report"
+    write_report([runs / "resnet8-seed0", runs / "resnet8-seed1", runs / "plain8-seed0"], out)
+    return out
+
+
+def summary(run):
+    return json.loads((run / "summary.json").read_text())
+
+
+def test_runs_that_differ_by_seed_are_one_row_of_mean_and_deviation(runs, report):
+    rows = json.loads((report / "report.json").read_text())["rows"]
+    assert [(row["network"], row["seeds"]) for row in rows] == [("resnet8", [0, 1]), ("plain8", [0])]
+    found = [summary(runs / name)["test_accuracy"] for name in ("resnet8-seed0", "resnet8-seed1")]
+    assert rows[0]["test_accuracy_last"]["values"] == found
+    assert rows[0]["test_accuracy_last"]["mean"] == pytest.approx(sum(found) / 2)
+    assert rows[0]["test_accuracy_last"]["std"] == pytest.approx(abs(found[0] - found[1]) / 2**0.5)
+    assert rows[0]["parameters"] == 75_290
+    assert rows[1]["test_accuracy_last"]["std"] is None
+
+
+def test_markdown_has_the_same_numbers(runs, report):
+    text = (report / "report.md").read_text()
+    table = [line for line in text.splitlines() if line.startswith("|")]
+    assert len({line.count("|") for line in table}) == 1
+    found = 100 * np.array([summary(runs / f"resnet8-seed{seed}")["test_accuracy"] for seed in (0, 1)])
+    row = next(line for line in table if "resnet8" in line)
+    assert f"| {found.mean():.2f} ± {found.std(ddof=1):.2f} |" in row
+    assert "| 75,290 |" in row
+    assert "](curves.png)" in text
+    assert "stopped at step 9 of the 82 of its schedule" in text
+
+
+def test_curves_are_drawn_twice(report):
+    assert (report / "curves.png").read_bytes().startswith(b"\x89PNG")
+    svg = (report / "curves.svg").read_text()
+    for label in ("resnet8, 2 seeds", "plain8", "validation", "cross-entropy (nats", "error (%)", "epoch"):
+        assert label in svg
+
+
+def test_a_folder_of_runs_stands_for_them_and_a_run_named_twice_counts_once(runs, tmp_path):
+    notes = write_report([runs, runs / "plain8-seed0"], tmp_path / "report")
+    rows = json.loads((tmp_path / "report" / "report.json").read_text())["rows"]
+    assert sum(len(row["folders"]) for row in rows) == 3
+    assert any("plain8-seed0 was named more than once" in note for note in notes)
+
+
+def test_the_same_run_in_two_folders_is_told(runs, tmp_path):
+    shutil.copytree(runs / "plain8-seed0", tmp_path / "copy")
+    notes = write_report([runs / "plain8-seed0", tmp_path / "copy"], tmp_path / "report")
+    assert "plain8: runs with the same settings and seed count as different seeds." in notes
+    [row] = json.loads((tmp_path / "report" / "report.json").read_text())["rows"]
+    assert row["test_accuracy_last"]["std"] == 0
+
+
+def test_an_unfinished_run_is_shown_with_what_there_is(runs, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(runs / "resnet8-seed0", run)
+    (run / "summary.json").unlink()
+    (run / "predictions.npz").unlink()
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"kind": "train", "step"')  # as a kill leaves it
+    notes = write_report([run], tmp_path / "report")
+    [row] = json.loads((tmp_path / "report" / "report.json").read_text())["rows"]
+    assert row["test_accuracy_last"] is None
+    assert row["epochs"]["mean"] == 2
+    assert row["val_accuracy"]["mean"] == summary(runs / "resnet8-seed0")["val_accuracy"]
+    assert any("not finished" in note for note in notes)
+
+
+def test_settings_tell_networks_of_the_same_name_apart(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "slow")
+    config = json.loads((finished / "config.json").read_text())
+    config["config"]["optim"]["learning_rate"] = 0.02
+    (tmp_path / "slow" / "config.json").write_text(json.dumps(config))
+    write_report([finished, tmp_path / "slow"], tmp_path / "report")
+    rows = json.loads((tmp_path / "report" / "report.json").read_text())["rows"]
+    assert [row["network"] for row in rows] == [f"resnet8 (learning rate {rate})" for rate in (0.1, 0.02)]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("resnet8-sed0", r"resnet8-sed0 is not there; did you mean .*resnet8-seed0\?"),
+        ("empty", "empty holds no run: none of config.json"),
+    ],
+)
+def test_a_folder_without_a_run_is_named(runs, tmp_path, name, message):
+    folder = tmp_path / "copy"
+    shutil.copytree(runs, folder)
+    (folder / "empty").mkdir()
+    with pytest.raises(ConfigError, match=message):
+        main([str(folder / name), "--out", str(tmp_path / "report")])
+    assert not (tmp_path / "report").exists()
+
+
+def test_a_report_is_overwritten_only_when_asked_and_anything_else_never(runs, tmp_path):
+    run, out = str(runs / "plain8-seed0"), tmp_path / "report"
+    main([run, "--out", str(out)])
+    before = (out / "report.json").read_bytes()
+    with pytest.raises(ConfigError, match="holds a report already: --overwrite it"):
+        main([str(runs), "--out", str(out)])
+    assert (out / "report.json").read_bytes() == before
+    (out / "notes.txt").write_text("mine")
+    main([str(runs), "--out", str(out), "--overwrite"])
+    assert (out / "report.json").read_bytes() != before
+    assert (out / "notes.txt").read_text() == "mine"
+    with pytest.raises(ConfigError, match="which is no report's"):
+        main([run, "--out", str(runs / "plain8-seed0"), "--overwrite"])
+
+
+def test_without_validation_the_curve_is_of_the_tests_that_were_watched(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "watched")
+    metrics = tmp_path / "watched" / "metrics.jsonl"
+    assert metrics.read_text().count('"kind": "val"') == 2
+    metrics.write_text(metrics.read_text().replace('"kind": "val"', '"kind": "test", "which": "watched"'))
+    write_report([tmp_path / "watched"], tmp_path / "report")
+    svg = (tmp_path / "report" / "curves.svg").read_text()
+    assert ">test<" in svg
+    assert "validation" not in svg
+
+
+def test_data_sets_have_curves_of_their_own(finished, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(finished, other)
+    config = json.loads((other / "config.json").read_text())
+    config["config"]["data"]["dataset"] = "mnist"
+    (other / "config.json").write_text(json.dumps(config))
+    write_report([finished, other], tmp_path / "report")
+    names = {path.name for path in (tmp_path / "report").iterdir()}
+    assert {"curves-mnist.png", "curves-mnist.svg", "curves-scikit-learn-s-digits.png"} < names
+    rows = json.loads((tmp_path / "report" / "report.json").read_text())["rows"]
+    assert [(row["network"], row["dataset"]) for row in rows] == [
+        ("resnet8", "scikit-learn's digits"),
+        ("resnet8", "MNIST"),
+    ]

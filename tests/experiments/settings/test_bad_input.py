@@ -1,0 +1,116 @@
+import io
+import tarfile
+
+import pytest
+
+from experiments.cifar10 import main
+from experiments.program.start import start
+
+
+def fails(capfd, *args):
+    """Runs the program as the shell would; returns exit code and what it says on standard error."""
+    with pytest.raises(SystemExit) as stop:
+        start(lambda: main([str(arg) for arg in args]))
+    output = capfd.readouterr()
+    assert "Traceback" not in output.err + output.out
+    return stop.value.code, output.err
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--arch", "resnet19x"], "no network is called 'resnet19x'; did you mean resnet18"),
+        (["--arch", "resnet21"], "a CIFAR ResNet has 6n+2 layers; did you mean resnet20 or resnet26?"),
+        (["--recipe", "qick"], "--recipe qick is none of the recipes; did you mean quick?"),
+        (["--batch-size", "0"], "--batch-size must be more than 0, not 0"),
+        (["--batch-size", "1.5"], "--batch-size"),
+        (["--learning-rate", "fast"], "--learning-rate"),
+        (["--learning-rate", "-1"], "--learning-rate must be more than 0, not -1"),
+        (["--learning-rate", "nan"], "--learning-rate must be more than 0, not nan"),
+        (["--learnin-rate", "0.1"], "did you mean --learning-rate?"),
+        (["--schedule", "linear"], "'step', 'cosine', 'one-cycle'"),
+        (["--momentum", "1"], "--momentum must be at least 0 and below 1"),
+        (["--milestones", "0.5", "100"], "--milestones and --peak-at are shares"),
+        (["--resume", "--overwrite"], "choose one"),
+        (["--shortcut", "E"], "--shortcut"),
+        (["--mean", "0.5"], "--mean and --std go together"),
+        (["--arch", "vgg16", "--stem", "imagenet"], "vgg16 has one stem"),
+        (["--arch", "vgg16", "--remat"], "--remat: vgg16 has no stages"),
+        (["--accumulate", "0"], "--accumulate must be more than 0"),
+        (["--parallel", "jit", "--bn", "per-device"], "--bn per-device needs shard_map or pmap"),
+        (["--shard-params", "--parallel", "pmap"], "--shard-params goes with --parallel jit"),
+        (["--coordinator", "localhost"], "--coordinator is HOST:PORT or auto, not localhost"),
+        (["--coordinator", "localhost:1"], "needs --num-processes and --process-id"),
+        (["--process-id", "1"], "--num-processes and --process-id need --coordinator HOST:PORT"),
+        (
+            ["--coordinator", "localhost:1", "--num-processes", "2", "--process-id", "2"],
+            "--process-id is 0 to 1, of --num-processes 2, not 2",
+        ),
+    ],
+)
+def test_a_setting_that_cannot_be_is_one_line_with_a_way_out(capfd, tmp_path, flags, message):
+    code, error = fails(capfd, *flags, "--workdir", tmp_path / "run")
+    assert code == 2
+    assert error.startswith("error: ")
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_settings_that_do_not_go_with_the_data(capfd, small, tmp_path):
+    for flags, message in [
+        (["--batch-size", "1343"], "1 to 1342, the number of training images, not 1343"),
+        (["--batch-size", "30", "--accumulate", "4"], "30 cannot be shared equally by 1 devices in 4 parts"),
+        (["--val-size", "1442"], "hold out fewer than"),
+        (["--mean", "0.5", "--std", "0.5"], "need 3 numbers"),
+    ]:
+        code, error = fails(capfd, *small, *flags, "--workdir", tmp_path / "run")
+        assert code == 2
+        assert message in error
+        assert error.count("\n") == 1
+        assert not (tmp_path / "run").exists()
+
+
+def corrupt(tmp_path):
+    path = tmp_path / "cifar-10-binary.tar.gz"
+    with tarfile.open(path, "w:gz") as tar:
+        member = tarfile.TarInfo("cifar-10-batches-bin/data_batch_1.bin")
+        member.size = 1000
+        tar.addfile(member, io.BytesIO(bytes(1000)))
+    return path
+
+
+def test_an_archive_that_is_missing_or_corrupt_is_named(capfd, tmp_path):
+    (tmp_path / "not.tar.gz").write_bytes(b"nothing of the kind")
+    for archive in (tmp_path / "nowhere.tar.gz", corrupt(tmp_path), tmp_path / "not.tar.gz"):
+        code, error = fails(
+            capfd, "--archive", archive, "--data-dir", tmp_path / "data", "--workdir", tmp_path / "run"
+        )
+        assert code == 1
+        assert archive.name in error
+        assert error.count("\n") == 1
+        assert not (tmp_path / "run").exists()
+
+
+def test_a_workdir_that_cannot_be_written_is_named(capfd, small, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    code, error = fails(capfd, *small, "--workdir", tmp_path / "file" / "run")
+    assert code == 1
+    assert "cannot write to --workdir" in error
+    assert error.count("\n") == 1
+
+
+def test_help_is_readable(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    assert stop.value.code == 0
+    said = capsys.readouterr().out
+    for word in (
+        "--arch",
+        "--recipe quick",
+        "--recipe paper",
+        "--recipe standard",
+        "64,000 steps",
+        "--val-size",
+    ):
+        assert word in said

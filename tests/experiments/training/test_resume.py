@@ -1,0 +1,165 @@
+import json
+import shutil
+import signal
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from experiments.cifar10 import main
+from experiments.program.errors import ConfigError
+from jax_resnet import checkpoint
+
+VARY = ("seconds", "images_per_second")
+
+
+def metrics(workdir, *kinds):
+    records = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [
+        {name: value for name, value in record.items() if name not in VARY}
+        for record in records
+        if record["kind"] in kinds
+    ]
+
+
+def assert_same_weights(one, other):
+    a, b = (checkpoint.restore(run, "last").variables for run in (one, other))
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def wait_for_step(workdir, step, seconds=120):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if (workdir / "metrics.jsonl").exists():
+            lines = (workdir / "metrics.jsonl").read_text().splitlines()
+            if lines and json.loads(lines[-1])["step"] >= step:
+                return
+        time.sleep(0.1)
+    raise AssertionError(f"step {step} was not reached in {seconds} s")
+
+
+def test_a_resumed_run_goes_on_as_if_it_had_never_stopped(finished, small, tmp_path):
+    main([*small, "--max-steps", "30", "--workdir", str(tmp_path)])
+    stopped = json.loads((tmp_path / "summary.json").read_text())
+    assert stopped["steps"] == 30
+    main(["--resume", "--workdir", str(tmp_path)])  # the flags come from the run
+    assert metrics(tmp_path, "train")[6:] == metrics(finished, "train")[6:]
+    assert metrics(tmp_path, "val")[-1] == metrics(finished, "val")[-1]
+    assert metrics(tmp_path, "test") == metrics(finished, "test")
+    assert_same_weights(tmp_path, finished)
+
+
+def test_averages_and_augmentations_go_on_as_if_the_run_had_never_stopped(small, tmp_path):
+    every = [
+        *("--ema", "0.9", "--randaugment", "1", "--cutout", "8", "--mixup", "0.2", "--cutmix", "1"),
+        *("--optimizer", "adamw", "--learning-rate", "0.001", "--warmup-error", "0.8", "--log-every", "1"),
+    ]
+    main([*small, *every, "--max-steps", "6", "--workdir", str(tmp_path / "whole")])
+    main([*small, *every, "--max-steps", "3", "--workdir", str(tmp_path / "parts")])
+    main(["--resume", "--max-steps", "6", "--workdir", str(tmp_path / "parts")])
+    parts, whole = (metrics(tmp_path / name, "train", "test") for name in ("parts", "whole"))
+    assert [record for record in parts if record.get("which") != "best"] == whole
+    assert_same_weights(tmp_path / "parts", tmp_path / "whole")
+    warm = [record["learning_rate"] for record in whole if record["kind"] == "train"]
+    assert warm == pytest.approx([1e-4] * 6, rel=0.05)  # the error stays above 80%, the schedule is a cosine
+
+
+def test_steps_in_one_dispatch_leave_the_records_of_steps_one_by_one(small, tmp_path, monkeypatch):
+    # As on an accelerator; here on CPU, where the program itself would take one at a time.
+    monkeypatch.setattr(
+        "experiments.training.build.steps_per_dispatch", lambda c: c.parallel.steps_per_dispatch
+    )
+    gentle = [*small, "--log-every", "3", "--learning-rate", "0.0001"]  # so that rounding does not grow
+    main([*gentle, "--max-steps", "45", "--workdir", str(tmp_path / "one")])
+    several = [*gentle, "--steps-per-dispatch", "4", "--workdir", str(tmp_path / "four")]
+    main([*several, "--max-steps", "30"])  # neither this nor an epoch of 41 steps is a multiple of four
+    main(["--resume", "--max-steps", "45", "--workdir", str(tmp_path / "four")])
+    four, one = (metrics(tmp_path / name, "train") for name in ("four", "one"))
+    for name in ("step", "images", "loss", "grad_norm", "learning_rate"):
+        values = ([record[name] for record in records] for records in (four, one))
+        np.testing.assert_allclose(*values, rtol=1e-3)
+
+
+def test_the_test_set_is_watched_and_kept_so_when_resumed(small, tmp_path, capsys):
+    watched = [*small, "--test-every", "1", "--workdir", str(tmp_path)]
+    main([*watched, "--max-steps", "41"])
+    assert "[1] Test Loss: " in capsys.readouterr().out
+    main(["--resume", "--max-steps", "43", "--workdir", str(tmp_path)])
+    tests = metrics(tmp_path, "test")
+    assert [(r["which"], r["step"]) for r in tests if r["which"] != "best"] == [("watched", 41), ("last", 43)]
+    assert len(metrics(tmp_path, "val")) == 2
+
+
+def test_max_steps_below_where_the_run_is_tests_it_again(small, tmp_path):
+    main([*small, "--max-steps", "4", "--workdir", str(tmp_path)])
+    main(["--resume", "--max-steps", "2", "--workdir", str(tmp_path)])
+    assert json.loads((tmp_path / "summary.json").read_text())["steps"] == 4
+
+
+def test_a_resumed_run_cannot_change_its_settings(finished, small):
+    with pytest.raises(ConfigError, match="was started with --batch-size 32, not 16"):
+        main(["--resume", "--workdir", str(finished), "--batch-size", "16"])
+    with pytest.raises(ConfigError, match="--arch resnet8, not resnet14"):
+        main(["--resume", "--workdir", str(finished), "--arch", "resnet14"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+def test_a_signal_stops_after_the_step_and_the_run_goes_on_from_there(
+    finished, small, start, tmp_path, number
+):
+    run = start(*small, "--workdir", tmp_path)
+    wait_for_step(tmp_path, 5)
+    run.send_signal(number)
+    _, error = run.communicate(timeout=120)
+    assert run.returncode == 128 + number
+    assert error.startswith("error: stopped at step ")
+    assert error.count("\n") == 1
+    main(["--resume", "--workdir", str(tmp_path)])
+    assert_same_weights(tmp_path, finished)
+
+
+def test_a_killed_run_goes_on_from_its_last_checkpoint(finished, small, start, tmp_path):
+    run = start(*small, "--workdir", tmp_path)
+    wait_for_step(tmp_path, 45)  # past the first epoch's checkpoint, at step 41
+    run.kill()
+    run.communicate()
+    main(["--resume", "--workdir", str(tmp_path)])
+    assert metrics(tmp_path, "train", "val", "test")[-1] == metrics(finished, "train", "val", "test")[-1]
+    assert_same_weights(tmp_path, finished)
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over(finished, small, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    newest = max((run / "checkpoints").iterdir(), key=lambda folder: int(folder.name))
+    for file in (newest / "variables").rglob("*"):
+        if file.is_file():
+            file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    main(["--resume", "--workdir", str(run)])
+    said = capsys.readouterr().out
+    assert f"checkpoint {newest.name} is passed over" in said
+    assert "continuing from step 41" in said
+    assert_same_weights(run, finished)
+
+
+def test_a_run_that_overwrote_another_can_be_resumed(small, tmp_path):
+    main([*small, "--max-steps", "2", "--overwrite", "--workdir", str(tmp_path)])
+    main(["--resume", "--max-steps", "3", "--workdir", str(tmp_path)])
+    assert json.loads((tmp_path / "summary.json").read_text())["steps"] == 3
+
+
+def test_resume_where_nothing_was_starts(small, tmp_path, capsys):
+    main([*small, "--max-steps", "2", "--resume", "--workdir", str(tmp_path / "new")])
+    assert "starting from step 0" in capsys.readouterr().out
+
+
+def test_two_processes_cannot_share_a_folder(small, start, tmp_path):
+    first = start(*small, "--workdir", tmp_path)
+    wait_for_step(tmp_path, 5)
+    second = start(*small, "--workdir", tmp_path, "--resume")
+    _, error = second.communicate(timeout=120)
+    first.kill()
+    first.communicate()
+    assert second.returncode == 1
+    assert "another process is running in" in error

@@ -1,0 +1,203 @@
+"""What a network can be told: each option does what it says, and a wrong one is told apart."""
+
+import subprocess
+import sys
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+from flax.traverse_util import flatten_dict
+
+from jax_resnet.models import BasicBlock, create_model, list_models
+from tests.helpers.quick import jit, trained
+
+TINY: dict[str, Any] = {"stage_sizes": (1, 2), "widths": (16, 32)}
+IMAGES = jax.random.normal(jax.random.key(7), (4, 8, 8, 3))
+
+
+def variables_of(model: Any) -> Any:
+    """As after training."""
+    return trained(model, IMAGES.shape[1:])
+
+
+def apply(model: Any, variables: Any, **options: Any) -> Any:
+    return jit(lambda v: model.apply(v, IMAGES, **{"train": False, **options}))(variables)
+
+
+@pytest.mark.parametrize("option", ["A", "B", "C", "D", "none"])
+def test_shortcuts_have_these_parameters(option: str) -> None:
+    model = create_model("resnet20", shortcut=option, **TINY)
+    params = jax.eval_shape(lambda: model.init(jax.random.key(0), IMAGES, train=False))["params"]
+    projections = {block for block, layers in params.items() if "shortcut_conv" in layers}
+    blocks = {"stage1_block1", "stage2_block1", "stage2_block2"}
+    assert projections == {"A": set(), "none": set(), "C": blocks}.get(option, {"stage2_block1"})
+
+
+def test_option_a_pads_both_sides_or_the_end() -> None:
+    blocks = {
+        side: create_model("resnet20", **TINY, shortcut="A", shortcut_padding=side)
+        for side in ("both", "end")
+    }
+    variables = variables_of(blocks["both"])
+    # Without the residual branch what remains is the shortcut of the first block of the second stage.
+    params = jax.tree.map(jnp.zeros_like, variables["params"]["stage2_block1"])
+    variables["params"] = {**variables["params"], "stage2_block1": params}
+    for side, model in blocks.items():
+        (before, _) = apply(model.clone(stage_sizes=(1,)), trim(variables), features=True) * 2
+        after = apply(model.clone(stage_sizes=(1, 1)), trim(variables, 2), features=True)[1]
+        start = 8 if side == "both" else 0
+        np.testing.assert_allclose(after[..., start : start + 16], before[:, ::2, ::2], rtol=1e-6)
+        assert not np.delete(np.asarray(after), np.s_[start : start + 16], axis=-1).any()
+
+
+def trim(variables: Any, stages: int = 1) -> Any:
+    """Without the blocks that a shorter network lacks."""
+    gone = {"stage2_block2"} | ({"stage2_block1"} if stages == 1 else set())
+    return {name: {k: v for k, v in tree.items() if k not in gone} for name, tree in variables.items()}
+
+
+@pytest.mark.parametrize("name", ["resnet20", "preact_resnet18", "resnet50", "preact_resnet50"])
+def test_zero_init_residual_starts_blocks_as_their_shortcut(name: str) -> None:
+    model = create_model(name, zero_init_residual=True, stage_sizes=(2,), widths=(16,), shortcut="B")
+    variables = jit(lambda: model.init(jax.random.key(0), IMAGES, train=False))()
+    without = create_model(name, stage_sizes=(1,), widths=(16,), shortcut="B")
+    rest = {c: {k: v for k, v in tree.items() if k != "stage1_block2"} for c, tree in variables.items()}
+    np.testing.assert_allclose(
+        apply(model, variables, features=True)[0], apply(without, rest, features=True)[0], rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize("name", ["resnet20", "preact_resnet18", "vgg11"])
+def test_bfloat16_keeps_parameters_statistics_and_logits_in_float32(name: str) -> None:
+    tiny = {**TINY, "dtype": jnp.bfloat16}
+    model = create_model(name, **tiny)
+    variables = variables_of(model)
+    assert {x.dtype for x in jax.tree.leaves(variables)} == {jnp.dtype(jnp.float32)}
+    logits, updated = apply(model, variables, train=True, mutable=["batch_stats"])
+    assert logits.dtype == jnp.float32
+    assert {x.dtype for x in jax.tree.leaves(updated)} == {jnp.dtype(jnp.float32)}
+    assert apply(model, variables, features=True)[0].dtype == jnp.bfloat16
+    exact = apply(create_model(name, **TINY), variables, train=True, mutable=["batch_stats"])[0]
+    assert np.abs(logits - exact).max() < 0.1 * np.abs(exact).max()
+
+
+def test_frozen_parts_keep_their_statistics() -> None:
+    model = create_model("resnet20", **TINY, frozen=("stem", "stage1"))
+    variables = variables_of(model)
+    _, updated = apply(model, variables, train=True, mutable=["batch_stats"])
+    old = flatten_dict(variables["batch_stats"])
+    for path, value in flatten_dict(updated["batch_stats"]).items():
+        assert np.array_equal(value, old[path]) == path[0].startswith(("stem", "stage1")), path
+    frozen = model.clone(frozen=("stem", "stage1", "stage2"))
+    np.testing.assert_allclose(
+        apply(frozen, variables, train=True), apply(frozen, variables, train=False), rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize("name", ["resnet20", "preact_resnet18"])
+def test_remat_changes_nothing(name: str) -> None:
+    model = create_model(name, **TINY, dropout=0.5, drop_path=0.5)
+    variables = variables_of(model)
+
+    def loss(params: Any, model: Any) -> Any:
+        logits, updated = model.apply(
+            {**variables, "params": params},
+            IMAGES,
+            train=True,
+            mutable=["batch_stats"],
+            rngs={"dropout": jax.random.key(3)},
+        )
+        return jnp.square(logits).mean(), updated
+
+    plain = jit(jax.value_and_grad(lambda p: loss(p, model), has_aux=True))(variables["params"])
+    remat = model.clone(remat=("stage1", "stage2"))
+    assert jax.tree.structure(variables_of(remat)) == jax.tree.structure(variables)
+    again = jit(jax.value_and_grad(lambda p: loss(p, remat), has_aux=True))(variables["params"])
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), plain, again)
+
+
+def test_dropout_and_drop_path_draw_only_in_training() -> None:
+    for option in ({"dropout": 0.5}, {"drop_path": 0.9}):
+        model = create_model("wrn_16_4", stage_sizes=(1, 1), widths=(16, 32), **option)
+        variables = variables_of(model)
+        plain = create_model("wrn_16_4", stage_sizes=(1, 1), widths=(16, 32))
+        np.testing.assert_allclose(apply(model, variables), apply(plain, variables), rtol=1e-5)
+        first, second = (
+            apply(model, variables, train=True, rngs={"dropout": jax.random.key(seed)}) for seed in (0, 1)
+        )
+        assert not np.allclose(first, second)
+
+
+def test_drop_path_rises_with_depth() -> None:
+    model = create_model("resnet20", stage_sizes=(1, 2), widths=(4, 4), drop_path=0.6)
+    rates = []
+
+    def watch(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+        if isinstance(context.module, BasicBlock) and context.method_name == "__call__":
+            rates.append(context.module.drop_path)
+        return call(*args, **kwargs)
+
+    with nn.intercept_methods(watch):
+        jax.eval_shape(lambda: model.init(jax.random.key(0), IMAGES, train=False))
+    assert rates == pytest.approx([0.0, 0.3, 0.6])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "resnet21"}, "6n\\+2 layers; did you mean resnet20 or resnet26"),
+        ({"name": "resnet-18"}, "no network is called 'resnet-18'; did you mean .*resnet18"),
+        ({"name": "wrn_17_4"}, "a wide ResNet has 6n\\+4 layers; did you mean wrn_16_4 or wrn_22_4"),
+        ({"name": "xyz"}, "list_models\\(\\) has the names"),
+        ({"name": "resnet18", "depth": 3}, "resnet18 has no option 'depth'"),
+        ({"name": "resnet18", "shortcuts": "A"}, "did you mean 'shortcut'"),
+        ({"name": "resnet18", "shortcut": "E"}, "shortcut is one of 'A', 'B', 'C', 'D', 'none', not 'E'"),
+        ({"name": "resnet18", "stem": "mnist"}, "stem is one of 'cifar', .*, not 'mnist'"),
+        ({"name": "resnet18", "variant": "blog"}, "no variant 'blog': resnext29"),
+        ({"name": "vgg16", "stem": "imagenet"}, "vgg16 has one stem, its own"),
+        ({"name": "resnet18", "frozen": ("stage5",)}, "frozen has no part \\['stage5'\\]"),
+        ({"name": "vgg11", "frozen": ("stem",)}, "frozen has no part \\['stem'\\]"),
+        ({"name": "resnet18", "remat": ("stem",)}, "remat has no part \\['stem'\\]"),
+        ({"name": "resnet18", "stage_sizes": (1,) * 5}, "5 stages need as many widths, not 4"),
+        ({"name": "resnext29_0x4d"}, "at least 1"),
+    ],
+)
+def test_wrong_arguments_are_told(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        create_model(**arguments)
+
+
+def test_images_of_the_wrong_shape_are_told() -> None:
+    def trace(name: str, *shape: int) -> None:
+        model = create_model(name)
+        jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros(shape), train=False))
+
+    with pytest.raises(ValueError, match=r"\(N, H, W, channels\), not of shape \(32, 32, 3\)"):
+        trace("resnet20", 32, 32, 3)
+    with pytest.raises(ValueError, match="28x28 are too small for this network: pad them to 32x32 or more"):
+        trace("vgg16", 1, 28, 28, 1)
+    with pytest.raises(ValueError, match="8x8 are too small for this network: pad them to 16x16"):
+        trace("mnist_cnn", 1, 8, 8, 1)
+
+
+def test_list_models_takes_a_pattern() -> None:
+    assert list_models("wrn_*") == ["wrn_16_4", "wrn_28_10", "wrn_40_4"]
+    names = list_models()
+    assert names.index("resnet20") < names.index("resnet110")
+    for unlisted in ("resnet62", "wrn_22_8", "resnext29_4x32d", "preact_resnet20", "plain14"):
+        assert unlisted not in names
+        create_model(unlisted)
+
+
+def test_import_brings_little() -> None:
+    code = (
+        "import sys, jax_resnet.models\n"
+        "ours = {'optax', 'orbax', 'tensorflow_datasets', 'tensorflow', 'matplotlib', 'torch', 'safetensors',"
+        " 'tensorboardX', 'tyro', 'PIL', 'pooch', 'grain'}\n"
+        "print(sorted(ours & {name.partition('.')[0] for name in sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
