@@ -96,9 +96,8 @@ class Checkpointer:
         steps, trouble = broadcast_from_primary(self.steps), ""
         for step in reversed(steps):
             try:
-                if trouble := broadcast_from_primary(
-                    functools.partial(manifest.damage, self._folder / str(step))
-                ):
+                check = functools.partial(manifest.damage, self._folder / str(step))
+                if trouble := broadcast_from_primary(check):
                     raise CheckpointError(trouble)
                 items = self._manager.restore(
                     step,

@@ -48,7 +48,7 @@ class ResNet(nn.Module):
             "stem", "stage1", "stage2", ..., "final".
         remat: Stages, "stage1", "stage2", ..., whose activations are recomputed in the backward pass.
         scan_layers: Run the equal blocks of a stage, all but its first, in a loop: a network of 1,000 layers
-            becomes a program of the size of one of 20. Its variables are laid out otherwise, see ``stack_blocks``.
+            becomes a program of the size of one of 20. ``stack_blocks`` gives the layout of its variables.
             On CPU a convolution of XLA's own is many times slower in a loop.
         dtype: In which the network computes; parameters and statistics stay float32, and so do logits.
         norm: The normalization: any module with the fields and the call of ``layers.BatchNorm``.
