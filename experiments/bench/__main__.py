@@ -8,7 +8,7 @@ from experiments.program.start import start
 
 def main(args: Sequence[str] | None = None) -> None:
     """Parses the flags and times."""
-    from experiments.bench import growth, loop_cost, networks, whole_epoch
+    from experiments.bench import end_to_end, growth, networks, overhead
     from experiments.bench.config import MODES, BenchConfig
     from experiments.bench.table import show, write
     from experiments.program.console import Console
@@ -27,8 +27,8 @@ def main(args: Sequence[str] | None = None) -> None:
         "layers": networks.layers,
         "scaling": growth.scaling,
         "depth": growth.depth,
-        "loop": loop_cost.loop_cost,
-        "epoch": whole_epoch.whole_epoch,
+        "loop": overhead.overhead,
+        "epoch": end_to_end.end_to_end,
     }
     mode = next((modes[name] for name in MODES if getattr(config, name)), networks.networks)
     rows = mode(config, console)

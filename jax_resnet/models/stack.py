@@ -25,7 +25,7 @@ def stack_blocks(variables: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def unstack_blocks(variables: Mapping[str, Any]) -> dict[str, Any]:
-    """Converts variables of a ``scan_layers`` network to those without it; the inverse of ``stack_blocks``."""
+    """Converts variables of a ``scan_layers`` network to those without it: undoes ``stack_blocks``."""
     return {collection: _unroll(tree) for collection, tree in variables.items()}
 
 
