@@ -27,8 +27,8 @@ def main(args: Sequence[str] | None = None) -> None:
         "layers": networks.layers,
         "scaling": growth.scaling,
         "depth": growth.depth,
-        "loop": overhead.overhead,
-        "epoch": end_to_end.end_to_end,
+        "loop": overhead.loop_cost,
+        "epoch": end_to_end.whole_epoch,
     }
     mode = next((modes[name] for name in MODES if getattr(config, name)), networks.networks)
     rows = mode(config, console)
