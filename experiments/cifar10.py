@@ -11,7 +11,7 @@ def main(args: Sequence[str] | None = None) -> None:
     train_command(
         "experiments.cifar10",
         "cifar10",
-        "Trains a residual network on CIFAR-10 and tests it once, at the end.",
+        "Trains a network on CIFAR-10, chooses a checkpoint on held-out images, and tests it.",
         args,
     )
 

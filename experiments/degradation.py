@@ -1,4 +1,4 @@
-"""The degradation problem, and its cure: python -m experiments.degradation.
+"""The degradation problem, and how shortcuts solve it: python -m experiments.degradation.
 
 Figure 6 of He et al. 2015: of plain networks the deeper one has the higher *training* error, of residual
 networks the lower one.
@@ -6,14 +6,14 @@ networks the lower one.
 
 from collections.abc import Sequence
 
-from experiments.compare import Comparison, compare
 from experiments.program.start import start
+from experiments.training.compare import Comparison, compare
 
 DEGRADATION = Comparison(
     module="experiments.degradation",
     title="Degradation: plain and residual networks of 20 and 56 layers",
-    about="Trains plain and residual networks of 20 and 56 layers (He et al. 2015, figure 6), by the paper's "
-    "recipe unless told otherwise; --epochs 20 or --steps 8000 shorten it, learning rates and all.",
+    summary="Trains plain and residual networks of 20 and 56 layers (He et al. 2015, figure 6) by the "
+    "paper's recipe; --epochs 20 or --steps 8000 shorten it and its schedule.",
     members=("plain20", "plain56", "resnet20", "resnet56"),
     recipe="paper",
 )

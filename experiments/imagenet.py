@@ -1,4 +1,4 @@
-"""Trains on ImageNet or any pictures: python -m experiments.imagenet --arch resnet50 --data-dir FOLDER."""
+"""Trains on ImageNet or any images: python -m experiments.imagenet --arch resnet50 --data-dir FOLDER."""
 
 from collections.abc import Sequence
 
@@ -11,8 +11,8 @@ def main(args: Sequence[str] | None = None) -> None:
     train_command(
         "experiments.imagenet",
         "folder",
-        "Trains a network on pictures streamed from --data-dir FOLDER, which holds train/CLASS/*.jpg and "
-        "val/CLASS/*.jpg (ImageNet unpacked, or any others), or with --dataset imagenet2012 on what "
+        "Trains a network on images streamed from --data-dir FOLDER, which holds train/CLASS/*.jpg and "
+        "val/CLASS/*.jpg (ImageNet unpacked, or any other images), or with --dataset imagenet2012 on what "
         "tensorflow-datasets prepared as ArrayRecord files.",
         args,
     )

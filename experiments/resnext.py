@@ -7,13 +7,15 @@ the images in a folder, with --dataset imagenet2012 on ImageNet.
 import sys
 from collections.abc import Sequence
 
-from experiments.compare import Comparison, compare
 from experiments.program.start import start
+from experiments.settings.datasets import STREAMED_DATASETS
+from experiments.settings.flags import peek
+from experiments.training.compare import Comparison, compare
 
 RESNEXT = Comparison(
     module="experiments.resnext",
-    title="ResNeXt 32x4d against ResNet: as many layers, about as many parameters",
-    about="Trains ResNet-50 and -101 and ResNeXt-50 and -101 of 32 groups (Xie et al. 2017) for the same "
+    title="ResNeXt 32x4d against ResNet: equal depth, about equal numbers of parameters",
+    summary="Trains ResNet-50 and -101 and ResNeXt-50 and -101 with 32 groups (Xie et al. 2017) for the same "
     "100 epochs.",
     members=("resnet50", "resnext50_32x4d", "resnet101", "resnext101_32x4d"),
     recipe="tutorial-004",
@@ -21,19 +23,17 @@ RESNEXT = Comparison(
 RESNEXT_IMAGENET = RESNEXT._replace(recipe="tutorial-004-imagenet", dataset="folder")
 
 
-def choose(args: Sequence[str]) -> Comparison:
-    """The comparison that the flags mean: of small images, or of large ones."""
-    from experiments.settings.flags import value_of
-    from experiments.settings.recipes import STREAMED
-
-    large = value_of("--dataset", args) in STREAMED or value_of("--stem", args) not in (None, "cifar")
+def choose_comparison(args: Sequence[str]) -> Comparison:
+    """The comparison of small images, or of large ones, as the flags name the data."""
+    given = peek(args)
+    large = given.dataset in STREAMED_DATASETS or given.stem not in (None, "cifar")
     return RESNEXT_IMAGENET if large else RESNEXT
 
 
 def main(args: Sequence[str] | None = None) -> None:
     """Parses the flags and compares."""
     args = sys.argv[1:] if args is None else args
-    compare(choose(args), args)
+    compare(choose_comparison(args), args)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from experiments.bench.config import BenchConfig
 from experiments.program.console import Console
 from experiments.runs.folder import open_run
 from experiments.settings.config import Config
-from experiments.training.build import Experiment, build
+from experiments.training.build import Experiment, build_experiment
 from experiments.training.loop import Loop
 from jax_resnet.checkpoint import Checkpointer
 from jax_resnet.data import Dataset, Split
@@ -41,7 +41,7 @@ def loop_cost(config: BenchConfig, console: Console) -> list[dict[str, Any]]:
                 data=dataclasses.replace(told.data, val_size=0),
                 optim=dataclasses.replace(told.optim, batch_size=batch_size, learning_rate=0.01),
             )
-            experiment = build(told, random_images(config.image_size))
+            experiment = build_experiment(told, random_images(config.image_size))
             with tempfile.TemporaryDirectory() as folder:
                 rows.append({"network": arch, "batch": batch_size, "dtype": dtype})
                 rows[-1].update(compare(experiment, Path(folder) / "run", config))
@@ -81,9 +81,9 @@ def compare(experiment: Experiment, folder: Path, config: BenchConfig) -> dict[s
         """When each of so many steps is done, the next one always dispatched before."""
         nonlocal state
         done: list[float] = []
-        state, pending = experiment.train_step(state, batch)
+        state, pending = experiment.steps.train(state, batch)
         for _ in range(steps):
-            state, metrics = experiment.train_step(state, batch)
+            state, metrics = experiment.steps.train(state, batch)
             jax.block_until_ready(pending)
             done.append(time.perf_counter())
             pending = metrics
@@ -95,9 +95,9 @@ def compare(experiment: Experiment, folder: Path, config: BenchConfig) -> dict[s
     clock, turns = Clock(), []
     with open_run(folder, resume=False, overwrite=False) as run, Checkpointer(folder) as checkpointer:
         loop = Loop(experiment, run, checkpointer, clock)
-        loop.run(until=3)
+        loop.run(last_step=3)
         for _ in range(config.rounds):
-            loop.run(until=loop.step + steps)
+            loop.run(last_step=loop.step + steps)
             turns.append(alone(steps))
     in_loop = 1e3 * statistics.median(np.concatenate([np.diff(done) for done in clock.done[1:]]))
     bare = 1e3 * statistics.median(np.concatenate([np.diff(done) for done in turns]))

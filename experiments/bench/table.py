@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.bench.config import BenchConfig
-from experiments.runs.folder import provenance
+from experiments.runs.environment import provenance
 
 
 def show(rows: list[dict[str, Any]]) -> None:

@@ -18,10 +18,10 @@ class Evaluation(NamedTuple):
 
     Attributes:
         loss: Cross-entropy in nats.
-        accuracy: Share that is right.
-        images: How many there were.
-        logits: float32, (images, classes), in the split's order.
-        labels: int32, (images,), likewise: whoever streams learns them only now.
+        accuracy: Fraction that is right.
+        images: Number of examples.
+        logits: float32 ``(images, classes)``, in the split's order.
+        labels: int32 ``(images,)``, in the same order; a streamed split knows them only now.
     """
 
     loss: float
@@ -42,10 +42,10 @@ def evaluate(
 
     Args:
         eval_step: See ``train.make_eval_step``.
-        variables: Of the network.
+        variables: The network's variables.
         split: The examples.
-        batch_size: As many as there are examples do; rounded up to what devices can share equally.
-        advance: Told of every batch done how many examples it had.
+        batch_size: Capped at the split size, then rounded up to a multiple of the device count.
+        advance: Called after every batch with its number of examples.
     """
     batch_size = min(batch_size, len(split))
     batch_size += -batch_size % jax.device_count()
@@ -59,7 +59,7 @@ def evaluate(
             correct += int(metrics["correct"])
             count += int(metrics["count"])
             advance(int(metrics["count"]))
-    # Padding is at the very end alone, whoever's rows it is in.
+    # Padding is at the very end alone, whichever process has those rows.
     return Evaluation(
         loss / count, correct / count, count, np.concatenate(logits)[:count], allgather_rows(labels)[:count]
     )

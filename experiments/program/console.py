@@ -1,69 +1,83 @@
-"""What a person sees while a run goes on: bars on a terminal, plain lines elsewhere."""
+"""What a person sees while a program runs: progress bars on a terminal, plain lines elsewhere."""
 
 import contextlib
 import time
 from collections.abc import Callable, Iterator
 
 from rich.console import Console as RichConsole
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Column
 
-PLAIN_EVERY = 10.0  # Seconds between lines of progress where there is no terminal.
+# Seconds between lines of progress where there is no terminal.
+PLAIN_EVERY = 10.0
+# Columns below which a bar is left out, so that steps, remaining time and status fit.
+ROOM_FOR_BAR = 100
 
 
 class Console:
     """Prints to standard output; also a ``jax_resnet.data.Reporter``."""
 
     def __init__(self, *, quiet: bool = False) -> None:
-        """``quiet`` prints nothing: another process speaks for all."""
-        self._rich = RichConsole(highlight=False, soft_wrap=True, quiet=quiet)
+        """``quiet`` prints nothing: of several processes one prints."""
+        self._rich = RichConsole(highlight=False, quiet=quiet)
 
     def line(self, text: str) -> None:
-        """Prints a line, above any bar."""
-        self._rich.print(text, markup=False)
+        """Prints a line, above any bar; a terminal wraps it at words, a file has it whole."""
+        self._rich.print(text, markup=False, emoji=False, soft_wrap=not self._rich.is_terminal)
 
     @contextlib.contextmanager
     def progress(self, description: str, total: int | None) -> Iterator[Callable[[int], None]]:
-        """A bar, or without a terminal the description alone; yields ``advance(n)``."""
+        """A bar on a terminal, nothing elsewhere; yields ``advance(n)``."""
         if not self._rich.is_terminal:
-            self.line(description)
             yield lambda n: None
             return
         with self._bar() as bar:
-            task = bar.add_task(description, total=total, news="")
+            task = bar.add_task(description, total=total, status="")
             yield lambda n: bar.advance(task, n)
 
     @contextlib.contextmanager
     def training(self, start: int, total: int) -> Iterator[Callable[[int, str], None]]:
-        """A bar over steps, or a line now and then; yields ``update(step, news)``."""
+        """A bar over steps, or a line now and then; yields ``update(step, status)``."""
         if not self._rich.is_terminal:
-            said = time.monotonic()
+            printed = time.monotonic()
 
-            def update(step: int, news: str) -> None:
-                nonlocal said
-                if time.monotonic() - said >= PLAIN_EVERY:
-                    said = time.monotonic()
-                    self.line(f"step {step}/{total}  {news}")
+            def update(step: int, status: str) -> None:
+                nonlocal printed
+                if time.monotonic() - printed >= PLAIN_EVERY:
+                    printed = time.monotonic()
+                    self.line(f"step {step}/{total}  {status}")
 
             yield update
             return
         with self._bar() as bar:
-            task = bar.add_task("training", total=total, completed=start, news="")
-            yield lambda step, news: bar.update(task, completed=step, news=news)
+            task = bar.add_task("training", total=total, completed=start, status="")
+            yield lambda step, status: bar.update(task, completed=step, status=status)
 
     def _bar(self) -> Progress:
-        return Progress(
-            TextColumn("{task.description}"),
+        columns: list[ProgressColumn] = [
+            TextColumn("{task.description}", table_column=Column(no_wrap=True)),
             BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[news]}"),
-            console=self._rich,
-            transient=True,
-        )
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),
+            TimeRemainingColumn(table_column=Column(no_wrap=True)),
+            # The last to be drawn whole: what does not fit of it is cut.
+            TextColumn(
+                "{task.fields[status]}", table_column=Column(ratio=1, overflow="ellipsis", no_wrap=True)
+            ),
+        ]
+        if self._rich.width < ROOM_FOR_BAR:
+            del columns[1]
+        return Progress(*columns, console=self._rich, transient=True, expand=True)
 
 
-def spell(seconds: float) -> str:
-    """A duration as people say it: 42 s, 5 min 20 s, 3 h 10 min, 2 d 4 h."""
+def format_duration(seconds: float) -> str:
+    """A duration as people write it: 42 s, 5 min 20 s, 3 h 10 min, 2 d 4 h."""
     seconds = round(seconds)
     for unit, name, smaller, smaller_name in (
         (86400, "d", 3600, "h"),

@@ -1,58 +1,57 @@
-"""Joining the other processes of a run, and leaving them."""
+"""Joining the other processes of a run, and leaving them. Imports jax only when it runs."""
 
 import os
 import sys
 import traceback
-from typing import TYPE_CHECKING
 
 from experiments.program.errors import ConfigError, ExperimentError, Preempted
+from jax_resnet._text import first_line
 
-if TYPE_CHECKING:  # for start.py: nothing here may import jax before it runs
-    from experiments.program.console import Console
-    from experiments.settings.config import ParallelConfig
-
-# What a process exits with that ends because another did: the cause is to be looked for there.
+# Exit code of a process that ends because another did: the cause is to be found there.
 LOST_CODE = 75
 LOST = "another process of this run has ended; --resume continues from the last checkpoint"
 
 
-def init_distributed(config: "ParallelConfig") -> "Console":
-    """Joins the processes of the run, where there are others; only process 0 says anything from then on.
+def init_distributed(coordinator: str | None, num_processes: int | None, process_id: int | None) -> int:
+    """Joins the other processes of the run, where there are any.
+
+    Args:
+        coordinator: ``HOST:PORT`` of process 0, ``auto`` where the cluster tells, None for a single process.
+        num_processes: Number of processes, with ``HOST:PORT``.
+        process_id: Number of this process, with ``HOST:PORT``.
+
+    Returns:
+        The number of this process, from 0.
 
     Raises:
-        ConfigError: A setting that cannot be.
         ExperimentError: The others were not found.
     """
     import jax
 
-    from experiments.program.console import Console
     from jax_resnet import parallel
 
-    config.check()
-    if config.coordinator and not jax.distributed.is_initialized():
-        by_flags = config.coordinator != "auto"
+    if coordinator and not jax.distributed.is_initialized():
+        by_flags = coordinator != "auto"
         try:
-            parallel.initialize(
-                config.coordinator if by_flags else None, config.num_processes, config.process_id
-            )
+            parallel.initialize(coordinator if by_flags else None, num_processes, process_id)
         except (RuntimeError, ValueError) as error:
-            reason = str(error).splitlines()[0]
+            reason = first_line(error)
             if not by_flags:
                 reason += (
-                    " JAX finds no cluster here (Slurm, MPI, Kubernetes, TPU): --coordinator HOST:PORT "
-                    "--num-processes N --process-id I tells it"
+                    " JAX finds no cluster here (Slurm, MPI, Kubernetes, TPU): name one by --coordinator "
+                    "HOST:PORT --num-processes N --process-id I"
                 )
-            raise ExperimentError(f"--coordinator {config.coordinator}: {reason}") from None
-    return Console(quiet=jax.process_index() > 0)
+            raise ExperimentError(f"--coordinator {coordinator}: {reason}") from None
+    return jax.process_index()
 
 
 def exit_distributed(error: BaseException, message: str | None, code: int | None) -> None:
     """Ends this process of several after an error, so that the others end as well; returns if it is alone.
 
     Args:
-        error: What went wrong.
-        message: The error in a line, for a person.
-        code: What the shell is told; None for a defect of the program.
+        error: The error.
+        message: It in one line.
+        code: The exit code; None for a defect of the program.
     """
     if "jax" not in sys.modules:
         return
@@ -69,7 +68,7 @@ def exit_distributed(error: BaseException, message: str | None, code: int | None
         code = 1
     else:
         shared = isinstance(error, ConfigError | ExperimentError | Preempted)
-        if shared and jax.process_index() > 0:  # process 0 says it
+        if shared and jax.process_index() > 0:  # process 0 prints it
             message = None
         if message:
             print(f"error: {message}", file=sys.stderr, flush=True)

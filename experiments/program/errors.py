@@ -1,34 +1,52 @@
-"""What can go wrong in words a user can act on. Each becomes one line and an exit code."""
+"""Errors that a user can act on. Each becomes one line on standard error and an exit code."""
 
 from pathlib import Path
 
-
-class ConfigError(Exception):
-    """A setting that cannot be; the message says what it is and what would do."""
+from jax_resnet.errors import JaxResnetError
 
 
-class ExperimentError(Exception):
-    """A run that cannot start or go on; the message says why and what would do."""
+class ConfigError(JaxResnetError):
+    """An invalid setting; the message names the flag and a valid value."""
 
 
-class Preempted(Exception):  # noqa: N818 - it is no error
-    """A signal stopped the run after a step; all of it is on disk."""
+class ExperimentError(JaxResnetError):
+    """A run that cannot start or continue; the message says why and what helps."""
+
+
+class Preempted(JaxResnetError):  # noqa: N818 - nothing went wrong
+    """A signal stopped the run after a step; its checkpoint is on disk.
+
+    Attributes:
+        number: The signal's number.
+        step: The step of the checkpoint.
+        workdir: The run folder.
+    """
 
     def __init__(self, number: int, step: int, workdir: Path, how: str | None = None) -> None:
-        """Remembers the signal's number, and says how to go on."""
-        how = how or f"--resume --workdir {workdir} goes on"
+        how = how or f"--resume --workdir {workdir} continues"
         super().__init__(f"stopped at step {step}, checkpoint written; {how}")
         self.number, self.step, self.workdir = number, step, workdir
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM where there is nothing to save first: it ends a program the way Ctrl-C does."""
+    """SIGTERM or SIGHUP where there is nothing to save first: it ends a program the way Ctrl-C does.
+
+    Attributes:
+        number: The signal's number.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
-class LaunchError(Exception):
-    """A launched process failed; the message says which and how, unless the process has said so itself."""
+class LaunchError(JaxResnetError):
+    """A launched process failed; the message names it, unless the process has printed its error itself.
+
+    Attributes:
+        code: The exit code for the shell.
+    """
 
     def __init__(self, code: int, message: str | None) -> None:
-        """Remembers the exit code."""
         super().__init__(message or "")
         self.code = code

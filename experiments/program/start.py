@@ -1,5 +1,6 @@
-"""How every program here starts, and how it ends when something is wrong. Imports jax only when it runs."""
+"""How every program here starts, and how it ends after an error or a signal. Imports no jax."""
 
+import os
 import signal
 import sys
 import threading
@@ -7,73 +8,87 @@ from collections.abc import Callable
 from types import FrameType
 
 from experiments.program.distributed import exit_distributed
-from experiments.program.errors import ConfigError, ExperimentError, LaunchError, Preempted, Terminated
+from experiments.program.errors import ConfigError, LaunchError, Preempted, Terminated
 from experiments.program.malloc import keep_freed_memory
+from jax_resnet.errors import JaxResnetError
+
+# Signals that ask a program to end; a closed terminal sends SIGHUP, which Windows does not have.
+ENDING_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 def start(main: Callable[[], None]) -> None:
-    """Runs a program; errors that a user can mend become one line on standard error and a non-zero exit.
+    """Runs a program: errors that a user can act on become one line on standard error and an exit code.
 
-    So do Ctrl-C and SIGTERM, on which whatever is open is closed; only a training loop does more.
+    So do Ctrl-C, SIGTERM and SIGHUP, which close whatever is open; only a training loop does more. Output to
+    a closed pipe ends the program quietly.
     """
-    signal.signal(signal.SIGTERM, _terminate)
-    sys.unraisablehook = _ask_again
+    for number in ENDING_SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, _terminate)
+    sys.unraisablehook = _repeat_signal
     keep_freed_memory()  # before jax is imported, which must therefore happen inside main
     try:
         main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _exit_on_closed_pipe()
     except Exception as error:
         code = exit_code(error)
         exit_distributed(error, describe(error), code)
         if code is None:
             raise
         if message := describe(error):
-            say(message)
+            print_error(message)
         sys.exit(code)
     except KeyboardInterrupt as error:
-        terminated = isinstance(error, Terminated)
-        message, code = ("ended by SIGTERM", 143) if terminated else ("interrupted", 130)
+        message, code = "interrupted", 130
+        if isinstance(error, Terminated):
+            message, code = f"ended by {signal.Signals(error.number).name}", 128 + error.number
         exit_distributed(error, message, code)
-        say(message)
+        print_error(message)
         sys.exit(code)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
-    raise Terminated
+    raise Terminated(number)
 
 
-def _ask_again(dropped: "sys.UnraisableHookArgs") -> None:
-    """Repeats a signal that came where Python drops exceptions, as while it collects garbage."""
+def _repeat_signal(dropped: "sys.UnraisableHookArgs") -> None:
+    """Repeats a signal that came where Python drops exceptions, as during garbage collection."""
     if not isinstance(dropped.exc_value, KeyboardInterrupt):
         sys.__unraisablehook__(dropped)
         return
-    number = signal.SIGTERM if isinstance(dropped.exc_value, Terminated) else signal.SIGINT
+    number = dropped.exc_value.number if isinstance(dropped.exc_value, Terminated) else signal.SIGINT
     main = threading.main_thread().ident
     threading.Timer(0.01, signal.pthread_kill, [main, number]).start()
 
 
-def exit_code(error: Exception) -> int | None:
-    """What the shell is told; None for an error that is a defect of the program."""
-    from jax_resnet.checkpoint import CheckpointError
-    from jax_resnet.data import DataError
+def _exit_on_closed_pipe() -> None:
+    # Python flushes standard output once more at exit, which must not fail again.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(128 + 13)  # as a program that SIGPIPE ends
 
+
+def exit_code(error: Exception) -> int | None:
+    """The exit code for the shell; None for an error that is a defect of the program."""
     if isinstance(error, ConfigError):
         return 2
     if isinstance(error, LaunchError):
         return error.code
     if isinstance(error, Preempted):
         return 128 + error.number
-    if isinstance(error, DataError | CheckpointError | ExperimentError | OSError):
+    if isinstance(error, JaxResnetError | OSError):
         return 1
     return None
 
 
 def describe(error: Exception) -> str:
-    """The error in a line; for one of the operating system, with the file."""
+    """The error in one line; for an error of the operating system, with the file."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return str(error)
 
 
-def say(message: str) -> None:
-    """Prints an error for a person."""
+def print_error(message: str) -> None:
+    """Prints an error message to standard error."""
     print(f"error: {message}", file=sys.stderr)

@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from experiments.report.runs import Run
-from experiments.training.run import MAY_CHANGE
+from experiments.settings.config import Config
+from experiments.settings.fields import groups_of
+from experiments.settings.resume import may_change
 from jax_resnet.data.registry import TABLE
 
 # What two runs may differ in and still be two seeds of the same. How far one went is no such thing.
-SAME = {name for names in MAY_CHANGE.values() for name in names} - {"max_steps", "eval_every"} | {"seed"}
+SAME = {
+    field.name for _, group in groups_of(Config()) for field in dataclasses.fields(group) if may_change(field)
+} - {"max_steps", "eval_every"} | {"seed"}
 
 FOLDER = "folder"  # the name of a data set of pictures in folders
 MISSING = "—"  # what is printed for a number that there is not

@@ -13,7 +13,8 @@ import numpy as np
 
 from experiments.program.errors import ConfigError
 from experiments.runs.records import read_records
-from experiments.settings.config import Config, from_dict
+from experiments.settings.config import Config
+from experiments.settings.fields import from_dict
 
 # A folder with one of these is a run's.
 SIGNS = ("config.json", "summary.json", "metrics.jsonl")

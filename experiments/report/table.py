@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.program.console import spell
+from experiments.program.console import format_duration
 from experiments.report.groups import MISSING, Group
 from experiments.report.runs import Run
 
@@ -131,7 +131,9 @@ COLUMNS = (
     Column("parameters", lambda row: MISSING if row.parameters is None else f"{row.parameters:,}"),
     Column("epochs", lambda row: _number(row.epochs, ".4g")),
     Column("speed (images/s)", lambda row: _number(row.images_per_second, ",.0f")),
-    Column("time of a run", lambda row: MISSING if row.seconds is None else spell(row.seconds.mean)),
+    Column(
+        "time of a run", lambda row: MISSING if row.seconds is None else format_duration(row.seconds.mean)
+    ),
     Column("recipe", lambda row: row.recipe or MISSING, numeric=False),
     Column("data set", lambda row: row.dataset, numeric=False),
     Column("seeds", lambda row: ", ".join("?" if s is None else str(s) for s in row.seeds)),

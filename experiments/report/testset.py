@@ -8,8 +8,8 @@ import numpy as np
 
 from experiments.program.errors import ExperimentError
 from experiments.report.runs import Run
-from experiments.settings.config import DataConfig, from_dict
-from experiments.settings.datasets import STREAMED, load
+from experiments.settings.config import DataConfig
+from experiments.settings.fields import from_dict
 from jax_resnet import data
 from jax_resnet.data import SILENT
 from jax_resnet.data.streaming.split import AnySplit
@@ -51,8 +51,8 @@ class TestImages:
 
 
 def _test_split(wanted: DataConfig) -> AnySplit:
-    if wanted.dataset in STREAMED:  # which are never fetched
-        return load(wanted, SILENT).test
+    if wanted.is_streamed:  # which are never fetched
+        return wanted.load(SILENT).test
     return data.load(wanted.dataset, data_dir=wanted.data_dir, download=False).test
 
 

@@ -1,145 +1,200 @@
-"""What an experiment can be told. These classes are the command line: a field is a flag."""
+"""The settings of a training run. These classes are the command line: a field is a flag."""
 
 import dataclasses
 from pathlib import Path
 from typing import Any, Literal
 
 from experiments.program.errors import ConfigError
-from experiments.settings.datasets import complaint
-from jax_resnet.models import create_model
+from experiments.settings.datasets import DataSource, check_pixels
+from experiments.settings.fields import check_ranges, setting
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """The network."""
+    """Network."""
 
-    arch: str = "resnet20"
-    """Its name: resnet20, resnet18, plain56, ... (python -m jax_resnet.models lists them)."""
-    stem: Literal["cifar", "imagenet", "imagenet_d"] = "cifar"
-    """First layers: a 3x3 convolution, or ImageNet's strided one and a max-pool."""
-    shortcut: Literal["default", "A", "B", "C", "D", "none"] = "default"
-    """Where shapes change: A pads with zeros, B projects, C projects in every block."""
-    zero_init_residual: bool = False
-    """Start every block as its shortcut."""
-    init_from: str | None = None
-    """Start from these weights: a run's folder or a file; the head is fresh where the class count differs."""
-    dtype: Literal["f32", "bf16"] = "f32"
-    """In which the network computes; parameters, statistics and loss stay float32."""
-    scan_layers: bool = False
-    """Run equal blocks in a loop: a network of 1,000 layers becomes a program of the size of one of 20."""
+    arch: str = setting(
+        "resnet20", "Network: resnet20, resnet18, ... (python -m jax_resnet.models lists them).", common=True
+    )
+    stem: Literal["cifar", "imagenet", "imagenet_d"] = setting(
+        "cifar", "First layers: one 3x3 convolution, or ImageNet's strided one and a max-pool."
+    )
+    shortcut: Literal["default", "A", "B", "C", "D", "none"] = setting(
+        "default", "Shortcut where shapes change: A pads with zeros, B projects, C projects in every block."
+    )
+    zero_init_residual: bool = setting(False, "Initialize every block as its shortcut.")
+    init_from: str | None = setting(
+        None,
+        "Initial weights: a run folder or a file; the head is new where the number of classes differs.",
+        metavar="PATH",
+    )
+    dtype: Literal["f32", "bf16"] = setting(
+        "f32",
+        "Type of the network's computations; parameters, statistics and loss stay float32.",
+        common=True,
+    )
+    scan_layers: bool = setting(
+        False, "Run equal blocks in a loop, so that deep networks compile as fast as shallow ones."
+    )
 
 
 @dataclasses.dataclass(frozen=True)
-class DataConfig:
-    """The images."""
+class DataConfig(DataSource):
+    """Data and augmentation."""
 
-    dataset: Literal["cifar10", "cifar100", "mnist", "digits", "folder", "imagenet2012"] = "cifar10"
-    """digits is scikit-learn's, small and without a download; folder is one of pictures, see --data-dir."""
-    data_dir: str | None = None
-    """Where data sets are kept, TFDS's own folder by default; for folder, what train/CLASS/*.jpg is in."""
-    archive: str | None = None
-    """A data set's original archive or its extracted folder, to read instead of a download."""
-    mirror: tuple[str, ...] = ()
-    """URLs to try after the original host's."""
-    val_size: int = 5000
-    """Training images held out to choose the best checkpoint by; 0 trains on all and reports the last."""
-    image_size: int = 224
-    """folder, imagenet2012: height and width of random windows to train on and of the middle to test on."""
-    workers: int = 2
-    """folder, imagenet2012: processes that decode pictures; 0 for threads of this one."""
-    crop_padding: int = 4
-    """Random crops of the image padded by this much, 0 for none; streamed pictures are cut as they come."""
-    flip: bool = True
-    """Mirror half of the images."""
-    randaugment: int = 0
-    """Operations of RandAugment on each image, one after another, such as 2; 0 for none."""
-    randaugment_magnitude: float = 9.0
-    """How strong they are, 0 to 30."""
-    cutout: int = 0
-    """Side of the square that is taken from each image, in pixels, such as 16 for CIFAR-10; 0 for none."""
-    mixup: float = 0.0
-    """Mix pairs of images and their labels, by shares from Beta(this, this), such as 0.2; 0 for not."""
-    cutmix: float = 0.0
-    """Put a rectangle of another image into each, labels likewise, such as 1; with --mixup, one or other."""
-    mean: tuple[float, ...] = ()
-    """Subtracted from pixels in [0, 1], a number a channel; the data set's own by default."""
-    std: tuple[float, ...] = ()
-    """Divides them; the data set's own by default."""
+    val_size: int | None = setting(
+        None,
+        "Training images held out to choose the best checkpoint; 0 trains on all and keeps the last "
+        "(default: 5000, or a tenth of a smaller data set).",
+        at_least=0,
+    )
+    crop_padding: int = setting(
+        4, "Pixels added around each image before a random crop; 0 turns crops off.", at_least=0
+    )
+    flip: bool = setting(True, "Mirror half of the images.")
+    randaugment: int = setting(0, "RandAugment operations per image, such as 2; 0 turns it off.", at_least=0)
+    randaugment_magnitude: float = setting(9.0, "Magnitude of RandAugment.", at_least=0, at_most=30)
+    cutout: int = setting(
+        0, "Side in pixels of the square erased from each image, such as 16; 0 turns it off.", at_least=0
+    )
+    mixup: float = setting(
+        0.0,
+        "Mixup: blend pairs of images with weights from Beta(X, X), such as 0.2; 0 turns it off.",
+        at_least=0,
+    )
+    cutmix: float = setting(
+        0.0,
+        "CutMix: paste a rectangle of another image, area from Beta(X, X), such as 1; 0 turns it off.",
+        at_least=0,
+    )
+    mean: tuple[float, ...] = setting(
+        (), "Per-channel mean of pixels scaled to [0, 1] (default: the data set's)."
+    )
+    std: tuple[float, ...] = setting(
+        (), "Per-channel standard deviation of pixels scaled to [0, 1] (default: the data set's)."
+    )
+
+    def check(self) -> None:
+        """Checks the data source and the normalization.
+
+        Raises:
+            ConfigError: Naming the flag.
+        """
+        super().check()
+        check_pixels(self.mean, self.std)
 
 
 @dataclasses.dataclass(frozen=True)
 class OptimConfig:
-    """The optimizer, and for how long."""
+    """Optimizer and length."""
 
-    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
-    """As PyTorch has them; adam and adamw want a learning rate of about 0.001."""
-    batch_size: int = 128
-    """Images a step."""
-    epochs: int = 200
-    """Passes over the training images; the learning rate's schedule spans them."""
-    steps: int | None = None
-    """Length in steps instead of epochs."""
-    learning_rate: float = 0.1
-    """At its highest."""
-    scale_learning_rate: bool = False
-    """Multiply it by --batch-size / 256 (Goyal et al. 2017, section 2.1)."""
-    schedule: Literal["constant", "step", "cosine", "one-cycle"] = "cosine"
-    """Shape of the learning rate over the training."""
-    milestones: tuple[float, ...] = (0.5, 0.75)
-    """step: shares of the training after which the learning rate falls."""
-    factor: float = 0.1
-    """step: what it is multiplied by there."""
-    peak_at: float = 0.3
-    """one-cycle: share of the training at which the learning rate is highest."""
-    warmup_epochs: float = 0.0
-    """Rise linearly to the schedule over this many epochs."""
-    warmup_error: float = 0.0
-    """Learn at a tenth of the rate until the training error is below this share; 0 for no such warm-up."""
-    momentum: float = 0.9
-    """Share of the last update that is kept; beta1 of adam and adamw."""
-    beta2: float = 0.999
-    """adam, adamw: share of the mean squared gradient that is kept."""
-    nesterov: bool = False
-    """Nesterov's form of momentum."""
-    weight_decay: float = 5e-4
-    """sgd, adam: added to the gradient; adamw: taken off the weights, times the learning rate."""
-    decay_all: bool = True
-    """Decay BatchNorm's parameters and biases too."""
-    label_smoothing: float = 0.0
-    """Share of the target spread over all classes."""
-    ema: float = 0.0
-    """Evaluate and keep a moving average of the weights with this decay, such as 0.999; 0 for none."""
+    optimizer: Literal["sgd", "adam", "adamw"] = setting(
+        "sgd", "Optimizer, as PyTorch defines it; adam and adamw need a learning rate of about 0.001."
+    )
+    batch_size: int = setting(128, "Images per step, over all devices.", above=0, common=True)
+    epochs: int = setting(
+        200, "Passes over the training images; schedule and warm-up scale with them.", above=0, common=True
+    )
+    steps: int | None = setting(None, "Length in steps instead of epochs.", above=0, metavar="N")
+    learning_rate: float = setting(0.1, "Peak learning rate.", above=0, common=True)
+    scale_learning_rate: bool = setting(
+        False, "Multiply the learning rate by batch size / 256 (Goyal et al. 2017, section 2.1)."
+    )
+    schedule: Literal["constant", "step", "cosine", "one-cycle"] = setting(
+        "cosine", "Learning rate over the training."
+    )
+    milestones: tuple[float, ...] = setting(
+        (0.5, 0.75), "schedule=step: fractions of the training after which the rate falls.", above=0, below=1
+    )
+    factor: float = setting(0.1, "schedule=step: learning-rate factor at each milestone.", above=0, at_most=1)
+    peak_at: float = setting(
+        0.3, "schedule=one-cycle: fraction of the training at which the rate peaks.", above=0, below=1
+    )
+    warmup: float = setting(
+        0.0,
+        "Fraction of the training over which the rate rises linearly to the schedule.",
+        at_least=0,
+        below=1,
+    )
+    warmup_epochs: float = setting(0.0, "Warm-up in epochs instead of as a fraction.", at_least=0)
+    warmup_error: float = setting(
+        0.0,
+        "Train at a tenth of the rate until the training error is below this fraction; 0 turns it off.",
+        at_least=0,
+        below=1,
+    )
+    momentum: float = setting(0.9, "SGD momentum; beta1 of adam and adamw.", at_least=0, below=1)
+    beta2: float = setting(0.999, "adam, adamw: decay of the mean squared gradient.", at_least=0, below=1)
+    nesterov: bool = setting(False, "Use Nesterov momentum.")
+    weight_decay: float = setting(
+        5e-4, "sgd, adam: coefficient of the L2 penalty; adamw: decoupled decay.", at_least=0
+    )
+    decay_all: bool = setting(True, "Decay biases and BatchNorm parameters too.")
+    label_smoothing: float = setting(
+        0.0, "Probability spread over all classes in the target.", at_least=0, below=1
+    )
+    ema: float = setting(
+        0.0,
+        "Decay of a moving average of the weights, which is then evaluated and kept, such as 0.999.",
+        at_least=0,
+        below=1,
+    )
+
+    def check(self) -> None:
+        """Checks settings that exclude each other.
+
+        Raises:
+            ConfigError: Naming the flags.
+        """
+        if list(self.milestones) != sorted(set(self.milestones)):
+            raise ConfigError("--milestones must ascend, such as --milestones 0.5 0.75")
+        if self.warmup and self.warmup_epochs:
+            raise ConfigError("--warmup and --warmup-epochs are two ways to give one length: choose one")
+        if self.nesterov and (self.optimizer != "sgd" or not self.momentum):
+            raise ConfigError("--nesterov is a form of sgd's momentum: leave it out, or --optimizer sgd")
 
 
 @dataclasses.dataclass(frozen=True)
 class ParallelConfig:
-    """Many devices, many processes. --batch-size is shared by all of them."""
+    """Many devices and processes."""
 
-    parallel: Literal["auto", "jit", "shard_map", "pmap"] = "auto"
-    """How the step is spread over devices; all train alike. auto is jit, for --bn per-device shard_map."""
-    bn: Literal["global", "per-device"] = "global"
-    """BatchNorm's statistics in training: the whole batch's, or each device's own."""
-    shard_params: bool = False
-    """Give each device a part of parameters and optimizer state instead of all of them."""
-    accumulate: int = 1
-    """Parts of the batch that pass one after the other; BatchNorm takes each part's own statistics."""
-    steps_per_dispatch: int = 1
-    """Steps an accelerator makes in a loop of its own before the next batches; on CPU always 1."""
-    remat: bool = False
-    """Compute activations again in the backward pass rather than keep them."""
-    coordinator: str | None = None
-    """HOST:PORT where process 0 listens; auto under Slurm, MPI, Kubernetes and on TPUs."""
-    num_processes: int | None = None
-    """With --coordinator HOST:PORT: how many processes there are."""
-    process_id: int | None = None
-    """With --coordinator HOST:PORT: which of them this is, from 0."""
+    parallel: Literal["auto", "jit", "shard_map", "pmap"] = setting(
+        "auto", "How the step is spread over devices; all give the same training.", may_change=True
+    )
+    bn: Literal["global", "per-device"] = setting(
+        "global", "BatchNorm statistics in training: of the whole batch, or of each device's part."
+    )
+    shard_params: bool = setting(
+        False, "Split parameters and optimizer state over the devices (FSDP).", may_change=True
+    )
+    accumulate: int = setting(
+        1, "Parts of a batch processed one after another; each has its own BatchNorm statistics.", above=0
+    )
+    steps_per_dispatch: int = setting(
+        1, "Steps an accelerator runs in one program before it needs new batches; 1 on CPU.", above=0
+    )
+    remat: bool = setting(
+        False, "Recompute activations in the backward pass instead of keeping them.", may_change=True
+    )
+    coordinator: str | None = setting(
+        None,
+        "Address of process 0; auto under Slurm, MPI, Kubernetes and on TPUs.",
+        may_change=True,
+        metavar="HOST:PORT",
+    )
+    num_processes: int | None = setting(
+        None, "With --coordinator HOST:PORT: number of processes.", above=0, may_change=True
+    )
+    process_id: int | None = setting(
+        None, "With --coordinator HOST:PORT: number of this process, from 0.", at_least=0, may_change=True
+    )
 
     def check(self) -> None:
-        """See ``Config.check``."""
-        if self.accumulate < 1:
-            raise ConfigError(f"--accumulate must be more than 0, not {self.accumulate}")
-        if self.steps_per_dispatch < 1:
-            raise ConfigError(f"--steps-per-dispatch must be more than 0, not {self.steps_per_dispatch}")
+        """Checks settings that exclude each other.
+
+        Raises:
+            ConfigError: Naming the flags.
+        """
         if self.steps_per_dispatch > 1 and self.parallel == "pmap":
             raise ConfigError("--steps-per-dispatch goes with --parallel jit or shard_map")
         if self.bn == "per-device" and self.parallel == "jit":
@@ -152,7 +207,7 @@ class ParallelConfig:
                 raise ConfigError("--num-processes and --process-id need --coordinator HOST:PORT")
             return
         host, _, port = self.coordinator.rpartition(":")
-        if not host or not port.isdecimal():
+        if not host or not (port.isascii() and port.isdecimal() and 0 < int(port[:9]) < 65536):
             raise ConfigError(f"--coordinator is HOST:PORT or auto, not {self.coordinator}")
         if count is None or index is None:
             raise ConfigError("--coordinator HOST:PORT needs --num-processes and --process-id")
@@ -162,38 +217,71 @@ class ParallelConfig:
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
-    """The run."""
+    """Run, records and checkpoints."""
 
-    workdir: str | None = None
-    """Its folder; runs/DATASET-ARCH-RECIPE-seedSEED by default."""
-    seed: int = 0
-    """Initial weights, validation split, order and augmentation all follow from it."""
-    seeds: int = 1
-    """Runs with this many seeds, --seed and the following, each in its folder; the same again continues."""
-    max_steps: int | None = None
-    """Stop after this step, the schedule unchanged; --resume goes on from there."""
-    log_every: int = 50
-    """Steps a line of metrics.jsonl."""
-    eval_batch_size: int = 500
-    """Images a step of evaluation; metrics are exact whatever it is."""
-    eval_every: int = 1
-    """Epochs between evaluations on the validation set."""
-    test_every: int = 0
-    """Epochs between looks at the test set, for its curve alone: they choose nothing; 0 for none."""
-    checkpoint_minutes: float = 10.0
-    """Checkpoint this often between evaluations, after each of which there is one anyway."""
-    resume: bool = False
-    """Continue the run in the folder from its newest checkpoint."""
-    overwrite: bool = False
-    """Delete the run in the folder and start again."""
+    workdir: str | None = setting(
+        None,
+        "Run folder (default: runs/DATASET-ARCH-RECIPE-seedSEED).",
+        may_change=True,
+        common=True,
+        metavar="FOLDER",
+    )
+    seed: int = setting(
+        0, "Seed of initial weights, validation split, order and augmentation.", at_least=0, common=True
+    )
+    seeds: int = setting(
+        1,
+        "Number of runs, with --seed and the seeds that follow; the same command continues them.",
+        at_least=1,
+        at_most=10_000,
+    )
+    max_steps: int | None = setting(
+        None,
+        "Stop after this step without changing the schedule; --resume continues.",
+        above=0,
+        may_change=True,
+    )
+    log_every: int = setting(50, "Training steps per metrics.jsonl record.", above=0, may_change=True)
+    eval_batch_size: int = setting(
+        500, "Images per step of evaluation; the metrics do not depend on it.", above=0, may_change=True
+    )
+    eval_every: int = setting(1, "Epochs between validations.", above=0, may_change=True)
+    test_every: int = setting(
+        0,
+        "Epochs between evaluations on the test set for its curve alone; they choose nothing. 0 for none.",
+        at_least=0,
+        may_change=True,
+    )
+    checkpoint_minutes: float = setting(
+        10.0, "Minutes between checkpoints, beside the one after every validation.", above=0, may_change=True
+    )
+    resume: bool = setting(
+        False, "Continue the run in the folder from its newest checkpoint.", may_change=True, common=True
+    )
+    overwrite: bool = setting(False, "Delete the run in the folder first.", may_change=True, common=True)
+
+    def check(self) -> None:
+        """Checks settings that exclude each other.
+
+        Raises:
+            ConfigError: Naming the flags.
+        """
+        if self.resume and self.overwrite:
+            raise ConfigError("--resume keeps the run and --overwrite deletes it: choose one")
+        if self.workdir is not None and "://" in self.workdir:
+            raise ConfigError(f"--workdir {self.workdir} is a URL: name a folder of this machine")
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """An experiment."""
+    """Recipe."""
 
-    recipe: str = "standard"
-    """Defaults for all the rest, see above."""
+    recipe: str = setting(
+        "standard",
+        "Named defaults for all other flags; --recipe list describes each.",
+        common=True,
+        metavar="NAME",
+    )
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     optim: OptimConfig = dataclasses.field(default_factory=OptimConfig)
@@ -202,74 +290,34 @@ class Config:
 
     @property
     def workdir(self) -> Path:
-        """The run's folder."""
+        """The run folder."""
         if self.run.workdir:
             return Path(self.run.workdir)
         name = f"{self.data.dataset}-{self.model.arch}-{self.recipe}-seed{self.run.seed}"
         return Path("runs") / name
 
     def check(self) -> None:
-        """Finds what no run could use, before anything is read or written.
+        """Finds settings that no run could use, before any data is read or anything is written.
 
         Raises:
-            ConfigError: Naming the flag.
+            ConfigError: Naming the flag and a valid value.
         """
-        positive = {
-            "--batch-size": self.optim.batch_size,
-            "--epochs": self.optim.epochs,
-            "--steps": 1 if self.optim.steps is None else self.optim.steps,
-            "--seeds": self.run.seeds,
-            "--max-steps": 1 if self.run.max_steps is None else self.run.max_steps,
-            "--learning-rate": self.optim.learning_rate,
-            "--log-every": self.run.log_every,
-            "--eval-batch-size": self.run.eval_batch_size,
-            "--eval-every": self.run.eval_every,
-            "--checkpoint-minutes": self.run.checkpoint_minutes,
-        }
-        for flag, number in positive.items():
-            if not number > 0:
-                raise ConfigError(f"{flag} must be more than 0, not {number}")
-        not_negative = {
-            "--val-size": self.data.val_size,
-            "--crop-padding": self.data.crop_padding,
-            "--randaugment": self.data.randaugment,
-            "--cutout": self.data.cutout,
-            "--mixup": self.data.mixup,
-            "--cutmix": self.data.cutmix,
-            "--weight-decay": self.optim.weight_decay,
-            "--warmup-epochs": self.optim.warmup_epochs,
-            "--test-every": self.run.test_every,
-            "--seed": self.run.seed,
-        }
-        for flag, number in not_negative.items():
-            if not number >= 0:
-                raise ConfigError(f"{flag} must be 0 or more, not {number}")
-        if not 0 <= self.data.randaugment_magnitude <= 30:
-            raise ConfigError(
-                f"--randaugment-magnitude must be 0 to 30, not {self.data.randaugment_magnitude}"
-            )
-        shares = {
-            "--momentum": self.optim.momentum,
-            "--beta2": self.optim.beta2,
-            "--label-smoothing": self.optim.label_smoothing,
-            "--ema": self.optim.ema,
-            "--warmup-error": self.optim.warmup_error,
-        }
-        for flag, number in shares.items():
-            if not 0 <= number < 1:
-                raise ConfigError(f"{flag} must be at least 0 and below 1, not {number}")
-        for share in (*self.optim.milestones, self.optim.peak_at):
-            if not 0 < share < 1:
-                raise ConfigError(f"--milestones and --peak-at are shares between 0 and 1, not {share}")
-        if trouble := complaint(self.data):
-            raise ConfigError(trouble)
-        if bool(self.data.mean) != bool(self.data.std) or any(value <= 0 for value in self.data.std):
-            raise ConfigError("--mean and --std go together, a number a channel, --std above 0")
-        if self.optim.nesterov and (self.optim.optimizer != "sgd" or not self.optim.momentum):
-            raise ConfigError("--nesterov is a form of sgd's momentum: leave it out, or --optimizer sgd")
-        if self.run.resume and self.run.overwrite:
-            raise ConfigError("--resume keeps the run and --overwrite deletes it: choose one")
-        self.parallel.check()
+        self.check_without_jax()
+        self._check_model()
+
+    def check_without_jax(self) -> None:
+        """The part of ``check`` that takes no time: everything but the network.
+
+        Raises:
+            ConfigError: Naming the flag and a valid value.
+        """
+        check_ranges(self)
+        for group in (self.data, self.optim, self.parallel, self.run):
+            group.check()
+
+    def _check_model(self) -> None:
+        from jax_resnet.models import create_model
+
         try:
             model = create_model(**self.model_arguments(num_classes=10))
         except ValueError as error:
@@ -278,7 +326,7 @@ class Config:
             raise ConfigError(f"--remat: {self.model.arch} has no stages to compute again")
 
     def model_arguments(self, num_classes: int) -> dict[str, Any]:
-        """What ``create_model`` takes, as JSON can hold it."""
+        """The arguments of ``create_model``, as JSON can hold them."""
         arguments: dict[str, Any] = {"name": self.model.arch, "num_classes": num_classes}
         if self.model.stem != "cifar":
             arguments["stem"] = self.model.stem
@@ -291,17 +339,3 @@ class Config:
         if self.model.scan_layers:
             arguments["scan_layers"] = True
         return arguments
-
-
-def from_dict(kind: type, values: dict[str, Any]) -> Any:
-    """Rebuilds a config class from its ``asdict`` that went through JSON; unknown keys are dropped."""
-    fields = {field.name: field for field in dataclasses.fields(kind)}
-    kept = {}
-    for name, value in values.items():
-        if name not in fields:
-            continue
-        nested = fields[name].type
-        if isinstance(nested, type) and dataclasses.is_dataclass(nested):
-            value = from_dict(nested, value)
-        kept[name] = tuple(value) if isinstance(value, list) else value
-    return kind(**kept)

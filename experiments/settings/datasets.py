@@ -1,72 +1,95 @@
-"""The data set that the flags name: in memory where it fits, else streamed."""
+"""Which data a program reads, and from where: the flags that training and evaluation share."""
 
+import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Literal
 
+from experiments.program.errors import ConfigError
+from experiments.settings.fields import setting
 from jax_resnet import data
 from jax_resnet.data import Dataset, Reporter
 from jax_resnet.data.streaming.dataset import StreamedDataset, find_prepared, open_streamed
 
 AnyDataset = Dataset | StreamedDataset
-# Pictures in folders, or what TFDS prepared; ImageNet as TFDS has it.
-STREAMED = ("folder", "imagenet2012")
+# Data sets whose images are decoded as they are needed: folders of images, and ImageNet as TFDS prepares it.
+STREAMED_DATASETS = ("folder", "imagenet2012")
 
 
-class Wanted(Protocol):
-    """The flags that say which data, and how."""
+@dataclasses.dataclass(frozen=True)
+class DataSource:
+    """Data."""
+
+    dataset: Literal["cifar10", "cifar100", "mnist", "digits", "folder", "imagenet2012"] = setting(
+        "cifar10", "Data set; digits needs no download, folder reads images under --data-dir.", common=True
+    )
+    data_dir: str | None = setting(
+        None,
+        "Where data sets are kept (default: TFDS's folder); for folder, what holds train/CLASS/*.jpg.",
+        may_change=True,
+        common=True,
+        metavar="FOLDER",
+    )
+    archive: str | None = setting(
+        None,
+        "Original archive of the data set, or its extracted folder, to read instead of a download.",
+        may_change=True,
+        metavar="PATH",
+    )
+    mirror: tuple[str, ...] = setting(
+        (), "URLs to try after the original host.", may_change=True, metavar="URL"
+    )
+    image_size: int = setting(
+        224, "folder, imagenet2012: height and width of the images that the network sees.", above=0
+    )
+    workers: int = setting(
+        2, "folder, imagenet2012: processes that decode images; 0 uses threads.", at_least=0, may_change=True
+    )
 
     @property
-    def dataset(self) -> str:
-        """Its name."""
+    def is_streamed(self) -> bool:
+        """Whether images are decoded as they are needed, instead of being held in memory."""
+        return self.dataset in STREAMED_DATASETS
 
-    @property
-    def data_dir(self) -> str | None:
-        """Where it is, or is to be kept."""
+    def check(self) -> None:
+        """Checks flags that exclude or need each other.
 
-    @property
-    def archive(self) -> str | None:
-        """What to read it from."""
+        Raises:
+            ConfigError: Naming the flag.
+        """
+        if self.dataset == "folder" and not self.data_dir:
+            raise ConfigError(
+                "--dataset folder needs --data-dir FOLDER, which holds train/CLASS/*.jpg and val/CLASS/*.jpg"
+            )
+        if self.is_streamed and (self.archive or self.mirror):
+            raise ConfigError(
+                f"--archive and --mirror are not for {self.dataset}, which is read in place: leave them out"
+            )
 
-    @property
-    def mirror(self) -> tuple[str, ...]:
-        """Where else to fetch it from."""
+    def load(self, reporter: Reporter) -> AnyDataset:
+        """Loads the data set, or opens it where it is streamed.
 
-    @property
-    def image_size(self) -> int:
-        """Of streamed pictures."""
+        Raises:
+            jax_resnet.data.DataError: It is not available; the message says what helps.
+        """
+        if not self.is_streamed:
+            return data.load(
+                self.dataset,
+                data_dir=self.data_dir,
+                archive=self.archive,
+                mirrors=self.mirror,
+                reporter=reporter,
+            )
+        root = Path(self.data_dir).expanduser() if self.data_dir else data.default_data_dir()
+        folder = root if self.dataset == "folder" else find_prepared(root, self.dataset)
+        return open_streamed(self.dataset, folder, image_size=self.image_size, workers=self.workers)
 
-    @property
-    def workers(self) -> int:
-        """Processes that decode streamed pictures."""
 
-
-def load(wanted: Wanted, reporter: Reporter) -> AnyDataset:
-    """Loads or opens it.
+def check_pixels(mean: Sequence[float], std: Sequence[float]) -> None:
+    """Checks ``--mean`` and ``--std``.
 
     Raises:
-        jax_resnet.data.DataError: It is not to be had.
+        ConfigError: One is missing, they differ in length, or a standard deviation is not positive.
     """
-    if wanted.dataset not in STREAMED:
-        return data.load(
-            wanted.dataset,
-            data_dir=wanted.data_dir,
-            archive=wanted.archive,
-            mirrors=wanted.mirror,
-            reporter=reporter,
-        )
-    root = Path(wanted.data_dir).expanduser() if wanted.data_dir else data.default_data_dir()
-    folder = root if wanted.dataset == "folder" else find_prepared(root, wanted.dataset)
-    return open_streamed(wanted.dataset, folder, image_size=wanted.image_size, workers=wanted.workers)
-
-
-def complaint(wanted: Wanted) -> str | None:
-    """What is wrong with the flags, if anything, before anything is read."""
-    if wanted.image_size < 1:
-        return f"--image-size must be more than 0, not {wanted.image_size}"
-    if wanted.workers < 0:
-        return f"--workers must be 0 or more, not {wanted.workers}"
-    if wanted.dataset == "folder" and not wanted.data_dir:
-        return "--dataset folder needs --data-dir FOLDER, which holds train/CLASS/*.jpg and val/CLASS/*.jpg"
-    if wanted.dataset in STREAMED and (wanted.archive or wanted.mirror):
-        return f"--archive and --mirror are not for {wanted.dataset}, which read where it is: leave them out"
-    return None
+    if len(mean) != len(std) or any(value <= 0 for value in std):
+        raise ConfigError("--mean and --std go together, one number per channel, --std above 0")

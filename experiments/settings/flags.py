@@ -1,126 +1,98 @@
-"""From the command line to a Config."""
+"""From the command line of an experiment to its Config."""
 
-import contextlib
+import argparse
 import dataclasses
-import io
-import json
+import shutil
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple
 
-import tyro
+from experiments.settings.config import Config
+from experiments.settings.fields import from_dict
+from experiments.settings.parser import About, parse_flags
+from experiments.settings.recipes import choose, descriptions, summaries
+from experiments.settings.resume import resumed_defaults, saved_config
 
-from experiments.program.errors import ConfigError
-from experiments.settings.config import Config, DataConfig, from_dict
-from experiments.settings.recipes import choose
-
-T = TypeVar("T")
+__all__ = ["Peeked", "about", "parse", "parse_flags", "peek", "recipe_defaults"]
 
 
-def parse(prog: str, about: str, args: Sequence[str], dataset: str = "cifar10") -> Config:
-    """Reads flags over the defaults of ``--recipe``, with ``--resume`` over what the run was told.
+class Peeked(NamedTuple):
+    """The flags that decide what the others' defaults are; None where one is not given."""
+
+    dataset: str | None
+    recipe: str | None
+    arch: str | None
+    stem: str | None
+    epochs: str | None
+
+
+def peek(args: Sequence[str]) -> Peeked:
+    """Reads those flags alone, before the others can be read; of a flag given twice, the last."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    for name in Peeked._fields:
+        parser.add_argument(f"--{name}")
+    try:
+        found, _ = parser.parse_known_args(list(args))
+    except argparse.ArgumentError:  # a flag without its value: reading all flags names it
+        return Peeked(*[None] * len(Peeked._fields))
+    return Peeked(**vars(found))
+
+
+def parse(module: str, summary: str, args: Sequence[str], dataset: str = "cifar10") -> Config:
+    """Reads flags over the defaults of ``--recipe``, with ``--resume`` over the settings of the run.
 
     Args:
-        prog: How the program is called.
-        about: What it does, in a sentence.
+        module: The program, as ``python -m`` takes it.
+        summary: What it does, in a sentence.
         args: The flags.
-        dataset: What ``--dataset`` is by default; it decides which recipes there are.
+        dataset: Default of ``--dataset``; it decides which recipes there are.
 
     Raises:
-        ConfigError: A flag or value that cannot be.
+        ConfigError: An unknown flag, recipe or value.
+        SystemExit: ``--help`` or ``--recipe list`` was asked for and printed.
     """
-    recipes, default = defaults(args, dataset)
-    about = f"{about}\n\n{recipes}"
-    config = parse_flags(Config, prog, about, args, default)
-    if config.run.resume and (written := saved_config(config.workdir)):
-        # The run goes on as it was told to: only what is said now can differ.
-        before = dataclasses.replace(
-            written,
-            run=dataclasses.replace(written.run, max_steps=None, resume=False, overwrite=False),
-            parallel=dataclasses.replace(
-                written.parallel, coordinator=None, num_processes=None, process_id=None
-            ),
-        )
-        config = parse_flags(Config, prog, about, args, before)
+    default = recipe_defaults(args, dataset)
+    text = about(module, summary, peek(args).dataset or dataset)
+    config = parse_flags(Config, f"python -m {module}", text, args, default)
+    if config.run.resume and (saved := saved_config(config.workdir)):
+        config = parse_flags(Config, f"python -m {module}", text, args, resumed_defaults(saved))
     return config
 
 
-def defaults(
+def recipe_defaults(
     args: Sequence[str], dataset: str, recipe: str | None = None, arch: str | None = None
-) -> tuple[str, Config]:
-    """What flags are read over: the settings of the recipe they name, beside the recipes there are.
+) -> Config:
+    """The settings that flags are read over: those of the recipe that the flags name.
 
     Args:
         args: The flags.
-        dataset: What ``--dataset`` is by default.
-        recipe: What ``--recipe`` is by default; None for the data set's own.
-        arch: Whose settings, where it is not ``--arch`` that says so.
+        dataset: Default of ``--dataset``.
+        recipe: Default of ``--recipe``; None for the data set's own.
+        arch: The network whose settings are wanted, where ``--arch`` does not say so.
 
     Raises:
-        ConfigError: There is no such recipe, or it was made for other data.
+        ConfigError: There is no such recipe, or it is for other data sets.
+        SystemExit: ``--recipe list`` was asked for and printed.
     """
-    recipes, config = choose(
-        value_of("--dataset", args) or dataset,
-        value_of("--recipe", args) or recipe,
-        arch or value_of("--arch", args),
-    )
-    data = from_dict(DataConfig, {**dataclasses.asdict(config.data), "dataset": dataset})
-    if value_of("--epochs", args) and config.optim.steps:  # who says epochs does not mean the recipe's steps
+    given = peek(args)
+    if given.recipe == "list":
+        print(descriptions(given.dataset or dataset, min(100, shutil.get_terminal_size().columns)))
+        raise SystemExit(0)
+    config = choose(given.dataset or dataset, given.recipe or recipe, arch or given.arch)
+    data = from_dict(type(config.data), {**dataclasses.asdict(config.data), "dataset": dataset})
+    if given.epochs and config.optim.steps:  # --epochs replaces a recipe's length in steps
         config = dataclasses.replace(config, optim=dataclasses.replace(config.optim, steps=None))
-    about = "\n\n".join(f"--recipe {name}: {recipe.about}" for name, recipe in recipes.items())
-    return about, dataclasses.replace(config, data=data)
+    return dataclasses.replace(config, data=data)
 
 
-def parse_flags(kind: type[T], prog: str, about: str, args: Sequence[str], default: T) -> T:
-    """Reads the flags of any dataclass.
-
-    Raises:
-        ConfigError: A flag or value that cannot be, in one line.
-    """
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said):
-            return tyro.cli(
-                kind,
-                prog=prog,
-                description=about,
-                args=list(args),
-                config=(tyro.conf.OmitArgPrefixes, tyro.conf.HelptextFromCommentsOff),
-                default=default,
-            )
-    except SystemExit as stop:
-        if not stop.code:
-            raise
-        raise ConfigError(_one_line(said.getvalue())) from None
-
-
-def saved_config(workdir: Path) -> Config | None:
-    """The settings of the run in a folder; None where there is none."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        return from_dict(Config, json.loads((workdir / "config.json").read_text())["config"])
-    return None
-
-
-def value_of(flag: str, args: Sequence[str]) -> str | None:
-    """What a flag is given, before the flags are read; None where it is not there."""
-    for i, arg in enumerate(args):
-        if arg == flag and i + 1 < len(args):
-            return args[i + 1]
-        if arg.startswith(f"{flag}="):
-            return arg.split("=", 1)[1]
-    return None
-
-
-def _one_line(boxed: str) -> str:
-    """The message of tyro's error, without box, title and help."""
-    rows = [line.strip("│ ").strip() for line in boxed.splitlines() if not line.startswith(("╭", "╰"))]
-    parts: list[list[str]] = [[]]
-    for row in rows:
-        if set(row) <= {"─"}:
-            parts.append([])
-        else:
-            parts[-1].append(row)
-    message = " ".join(parts[0])
-    if len(parts) > 1 and parts[1] and parts[1][0].startswith("Perhaps you meant"):
-        message += f"; did you mean {parts[1][1].split()[0]}?"
-    return f"{message} (--help lists the flags)"
+def about(module: str, summary: str, dataset: str) -> About:
+    """The text of ``--help`` beside the flags."""
+    program = f"python -m {module}"
+    return About(
+        summary,
+        examples=(
+            f"{program} --recipe quick",
+            f"{program} --arch resnet18 --epochs 30 --workdir runs/mine",
+            f"{program} --resume --workdir runs/mine",
+        ),
+        notes=f"recipes (--recipe list describes each in full):\n{summaries(dataset)}",
+    )

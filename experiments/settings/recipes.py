@@ -1,30 +1,33 @@
 """Recipes: named settings, each with what it gives and where it comes from. Any flag overrides a field."""
 
 import dataclasses
-import difflib
 import fnmatch
+import textwrap
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from experiments.program.errors import ConfigError
 from experiments.settings.config import Config, DataConfig, ModelConfig, OptimConfig, RunConfig
+from experiments.settings.datasets import STREAMED_DATASETS
+from jax_resnet._text import did_you_mean
 
 # The small digits of --dataset digits serve to try any recipe.
 CIFAR = ("cifar10", "cifar100", "digits")
 MNIST = ("mnist", "digits")
-STREAMED = ("folder", "imagenet2012")
 
 
 class Recipe(NamedTuple):
-    """Settings and their story.
+    """Named settings.
 
     Attributes:
-        about: What it gives, and where it comes from, in a line.
+        summary: One line for ``--help``.
+        about: What it gives and where it comes from, for ``--recipe list``.
         config: The settings.
-        datasets: For which it was made.
+        datasets: Names of the data sets that it is for.
         for_archs: Other optimizer settings for networks whose names match a shell pattern.
     """
 
+    summary: str
     about: str
     config: Config
     datasets: tuple[str, ...] = CIFAR
@@ -32,12 +35,15 @@ class Recipe(NamedTuple):
 
 
 PAPER = OptimConfig(steps=64_000, schedule="step", milestones=(0.5, 0.75), factor=0.1, weight_decay=1e-4)
-WARMED_UP = dataclasses.replace(PAPER, warmup_error=0.8)
+PAPER_WITH_WARMUP = dataclasses.replace(PAPER, warmup_error=0.8)
 
-WATCHED = "the test set is watched after every epoch, and 5,000 training images are held out to choose by"
+TEST_EVERY_EPOCH = (
+    "The test set is evaluated after every epoch for its curve; 5,000 held-out training images choose the "
+    "checkpoint"
+)
 SEMINAR = OptimConfig(epochs=51, schedule="constant", weight_decay=1e-4)
 
-VAL_IS_TEST = "its public validation set is the test set, watched every epoch and choosing nothing"
+VAL_IS_TEST = "Its public validation set serves as the test set: evaluated every epoch, it chooses nothing."
 IMAGENET_FORM = ModelConfig(arch="resnet50", stem="imagenet", zero_init_residual=True)
 STREAM = DataConfig(dataset="imagenet2012", val_size=0, crop_padding=0)
 GOYAL = OptimConfig(
@@ -45,44 +51,48 @@ GOYAL = OptimConfig(
     epochs=90,
     schedule="step",
     milestones=(30 / 90, 60 / 90, 80 / 90),
-    warmup_epochs=5,
+    warmup=5 / 90,
     nesterov=True,
     weight_decay=1e-4,
     decay_all=False,
 )
-RARELY = RunConfig(log_every=100, eval_batch_size=256, test_every=1)
+IMAGENET_RUN = RunConfig(log_every=100, eval_batch_size=256, test_every=1)
 
 RECIPES: dict[str, Recipe] = {
     "standard": Recipe(
-        "200 epochs, cosine after 5 of warm-up, weight decay 5e-4: resnet18 gets to about 95% on CIFAR-10 "
-        "(the setting of pytorch-cifar, which has no warm-up)",
-        # At the full rate at once, rounding grows tenfold a step: no two machines, and no two ways of
-        # sharing out a batch, would show the same losses even at the beginning.
-        Config(recipe="standard", optim=OptimConfig(warmup_epochs=5)),
+        "200 epochs, cosine: the usual setting of PyTorch code for CIFAR",
+        "200 epochs of batch 128, SGD with momentum 0.9, cosine from 0.1 after a warm-up of 2.5%, weight "
+        "decay 5e-4. pytorch-cifar, which has no warm-up, reports about 95% for resnet18 on CIFAR-10 with "
+        "it.",
+        # Without a warm-up rounding grows tenfold per step: no two machines, and no two ways of splitting a
+        # batch over devices, would show the same losses even at the beginning.
+        Config(recipe="standard", optim=OptimConfig(warmup=5 / 200)),
     ),
     "paper": Recipe(
-        "64,000 steps of batch 128, 0.1 divided by 10 at 32,000 and 48,000, weight decay 1e-4, 45,000/5,000 "
-        "images; 110 layers and more warm up at 0.01 until the training error is below 80% (He et al. 2015, "
-        "section 4.2: on CIFAR-10 resnet20 91.25%, resnet56 93.03%, resnet110 93.57%)",
+        "64,000 steps as in He et al. 2015, section 4.2",
+        "64,000 steps of batch 128, 0.1 divided by 10 at 32,000 and 48,000, weight decay 1e-4, 45,000 images "
+        "to train on and 5,000 to choose by. Networks of 110 layers and more start at 0.01 until the "
+        "training error is below 80%. The paper's test accuracies on CIFAR-10, trained so: resnet20 91.25%, "
+        "resnet56 93.03%, resnet110 93.57%.",
         Config(recipe="paper", optim=PAPER),
-        for_archs={"*110": WARMED_UP, "*1202": WARMED_UP},
+        for_archs={"*110": PAPER_WITH_WARMUP, "*1202": PAPER_WITH_WARMUP},
     ),
     "quick": Recipe(
-        "900 steps of 64, a few minutes on two CPU cores: resnet20 gets to about 68% on CIFAR-10, for trying "
-        "things out",
+        "a few minutes on two CPU cores, for trying things out",
+        "900 steps of batch 64, one-cycle, no crops: so short a training sees each image about once.",
         Config(
             recipe="quick",
-            # So short a training sees each image about once: crops would only make it harder.
             data=DataConfig(crop_padding=0),
             optim=OptimConfig(batch_size=64, steps=900, schedule="one-cycle", peak_at=0.25),
             run=RunConfig(log_every=20),
         ),
     ),
     "tutorial-000": Recipe(
-        "resnet18 as a tutorial has it: 200 epochs (its text ran 20: --epochs 20 shortens the schedule too), "
-        "0.1 divided by 10 at epochs 100 and 150, weight decay 2e-4, pixels in [0, 1] without normalization, "
-        f"evaluated in batches of 100, a checkpoint after every test; unlike there {WATCHED} (--val-size 0 "
-        "trains on all 50,000 and keeps the last)",
+        "resnet18 on CIFAR-10 as in a tutorial: 200 epochs, steps at 100 and 150",
+        "resnet18, 200 epochs (the tutorial's text ran 20: --epochs 20 shortens the schedule too), 0.1 "
+        "divided by 10 at epochs 100 and 150, weight decay 2e-4, pixels in [0, 1] without normalization, "
+        f"evaluation in batches of 100. Unlike the tutorial: {TEST_EVERY_EPOCH} (--val-size 0 trains on all "
+        "50,000 and keeps the last).",
         Config(
             recipe="tutorial-000",
             model=ModelConfig(arch="resnet18"),
@@ -92,9 +102,10 @@ RECIPES: dict[str, Recipe] = {
         ),
     ),
     "tutorial-001": Recipe(
-        "resnet14 with projections as a tutorial has it: 300 epochs, 0.1 divided by 10 every 50, weight "
-        "decay 5e-4, crops padded by 1, pixels in [-1, 1], a line [epoch] Test Loss, Accuracy an epoch; "
-        f"unlike there {WATCHED} (--val-size 0 trains on all and keeps the last)",
+        "resnet14 with projections as in a tutorial: 300 epochs, steps every 50",
+        "resnet14 with projection shortcuts, 300 epochs, 0.1 divided by 10 every 50, weight decay 5e-4, "
+        "crops padded by 1, pixels in [-1, 1], one line of test loss and accuracy per epoch. Unlike the "
+        f"tutorial: {TEST_EVERY_EPOCH} (--val-size 0 trains on all and keeps the last).",
         Config(
             recipe="tutorial-001",
             model=ModelConfig(arch="resnet14", shortcut="B"),
@@ -106,8 +117,9 @@ RECIPES: dict[str, Recipe] = {
         ),
     ),
     "tutorial-002": Recipe(
-        "seminar_resnet as a seminar has it, to see overfitting: 51 epochs at 0.1, weight decay 1e-4, no "
-        f"augmentation; {WATCHED}",
+        "seminar_resnet without augmentation as in a tutorial: shows overfitting",
+        "seminar_resnet, 51 epochs at 0.1, weight decay 1e-4, no augmentation, to show overfitting. "
+        f"{TEST_EVERY_EPOCH}.",
         Config(
             recipe="tutorial-002",
             model=ModelConfig(arch="seminar_resnet"),
@@ -117,7 +129,8 @@ RECIPES: dict[str, Recipe] = {
         ),
     ),
     "tutorial-002-augmented": Recipe(
-        "the same with random crops and flips, to see what they do about it",
+        "tutorial-002 with random crops and flips",
+        "tutorial-002 with random crops and flips, to show what they do about overfitting.",
         Config(
             recipe="tutorial-002-augmented",
             model=ModelConfig(arch="seminar_resnet"),
@@ -126,8 +139,9 @@ RECIPES: dict[str, Recipe] = {
         ),
     ),
     "tutorial-004": Recipe(
+        "ResNet and ResNeXt, 100 epochs: the settings of Xie et al. 2017, a third as long",
         "100 epochs for ResNets and ResNeXts alike, 0.1 divided by 10 at half and three quarters, weight "
-        "decay 5e-4 (CIFAR's settings of Xie et al. 2017, section 5.3, a third as long)",
+        "decay 5e-4 (CIFAR settings of Xie et al. 2017, section 5.3, a third as long).",
         Config(
             recipe="tutorial-004",
             model=ModelConfig(arch="resnext50_32x4d"),
@@ -135,7 +149,8 @@ RECIPES: dict[str, Recipe] = {
         ),
     ),
     "mnist": Recipe(
-        "for any network on MNIST: 10 epochs of 64, cosine from 0.02, weight decay 5e-4, crops padded by 2",
+        "any network on MNIST: 10 epochs, cosine",
+        "10 epochs of batch 64, cosine from 0.02, weight decay 5e-4, crops padded by 2, no flips.",
         Config(
             recipe="mnist",
             model=ModelConfig(arch="mnist_cnn"),
@@ -145,9 +160,11 @@ RECIPES: dict[str, Recipe] = {
         datasets=MNIST,
     ),
     "tutorial-003": Recipe(
-        "mnist_preact_resnet, or --arch vgg16 on digits padded to 32x32, as a tutorial has them: Adam, batch "
-        "32, 10 epochs, no augmentation; unlike there the rate falls from 0.001 as a cosine, which gave "
-        f"99.35% in 4 epochs where a constant one (--schedule constant) stayed below 98.9% for 9; {WATCHED}",
+        "mnist_preact_resnet or vgg16 on MNIST as in a tutorial: Adam, 10 epochs",
+        "mnist_preact_resnet, or --arch vgg16 on digits padded to 32x32: Adam, batch 32, 10 epochs, no "
+        "augmentation. Unlike the tutorial the rate falls from 0.001 as a cosine, which gave 99.35% in 4 "
+        "epochs; a constant one (--schedule constant) stayed below 98.9% for 9. "
+        f"{TEST_EVERY_EPOCH}.",
         Config(
             recipe="tutorial-003",
             model=ModelConfig(arch="mnist_preact_resnet"),
@@ -165,16 +182,19 @@ RECIPES: dict[str, Recipe] = {
         datasets=MNIST,
     ),
     "imagenet": Recipe(
-        "90 epochs of 256, 0.1 divided by 10 at 30, 60 and 80 after a warm-up of 5, Nesterov, weight decay "
-        "1e-4 but not on BatchNorm and biases, residual branches that start at zero (Goyal et al. 2017, "
-        "table 1: resnet50's top-1 error on ImageNet is 23.60% with batches of 256 and no warm-up, 23.74% "
-        "with 8,192 and this warm-up); trains on all images, reports the last epoch; " + VAL_IS_TEST,
-        Config(recipe="imagenet", model=IMAGENET_FORM, data=STREAM, optim=GOYAL, run=RARELY),
-        datasets=STREAMED,
+        "ImageNet, 90 epochs: Goyal et al. 2017",
+        "90 epochs of batch 256, 0.1 divided by 10 at 30, 60 and 80 after 5 epochs of warm-up, Nesterov "
+        "momentum, weight decay 1e-4 but not on BatchNorm and biases, zero-initialized residual branches "
+        "(Goyal et al. 2017, table 1: resnet50's top-1 error is 23.60% with batches of 256 and no warm-up, "
+        f"23.74% with 8,192 and this warm-up). Trains on all images and reports the last epoch. "
+        f"{VAL_IS_TEST}",
+        Config(recipe="imagenet", model=IMAGENET_FORM, data=STREAM, optim=GOYAL, run=IMAGENET_RUN),
+        datasets=STREAMED_DATASETS,
     ),
     "tutorial-004-imagenet": Recipe(
-        "the 100 epochs of tutorial-004 on large images: batch 256, 0.1 divided by 10 at 30, 60 and 90, "
-        "weight decay 1e-4 (after Xie et al. 2017, section 5.1); " + VAL_IS_TEST,
+        "ResNet and ResNeXt on ImageNet, 100 epochs",
+        "The 100 epochs of tutorial-004 on large images: batch 256, 0.1 divided by 10 at 30, 60 and 90, "
+        f"weight decay 1e-4 (after Xie et al. 2017, section 5.1). {VAL_IS_TEST}",
         Config(
             recipe="tutorial-004-imagenet",
             model=ModelConfig(arch="resnext50_32x4d", stem="imagenet"),
@@ -182,38 +202,44 @@ RECIPES: dict[str, Recipe] = {
             optim=OptimConfig(
                 batch_size=256, epochs=100, schedule="step", milestones=(0.3, 0.6, 0.9), weight_decay=1e-4
             ),
-            run=RARELY,
+            run=IMAGENET_RUN,
         ),
-        datasets=STREAMED,
+        datasets=STREAMED_DATASETS,
     ),
     "imagenet-cosine": Recipe(
-        "the same with a cosine schedule and label smoothing 0.1 (He et al. 2018, section 5)",
+        "ImageNet, 90 epochs, cosine and label smoothing: He et al. 2018",
+        "The recipe imagenet with a cosine schedule and label smoothing 0.1 (He et al. 2018, section 5).",
         Config(
             recipe="imagenet-cosine",
             model=IMAGENET_FORM,
             data=STREAM,
             optim=dataclasses.replace(GOYAL, schedule="cosine", label_smoothing=0.1),
-            run=RARELY,
+            run=IMAGENET_RUN,
         ),
-        datasets=STREAMED,
+        datasets=STREAMED_DATASETS,
     ),
 }
 # By data set; "standard" for the others.
 DEFAULTS = {"mnist": "mnist", "folder": "imagenet", "imagenet2012": "imagenet"}
 
 
-def choose(dataset: str, name: str | None, arch: str | None) -> tuple[dict[str, Recipe], Config]:
-    """The recipes made for a data set, and the settings of one of them.
+def recipes_for(dataset: str) -> dict[str, Recipe]:
+    """The recipes made for a data set, by name."""
+    return {name: recipe for name, recipe in RECIPES.items() if dataset in recipe.datasets} or RECIPES
+
+
+def choose(dataset: str, name: str | None, arch: str | None) -> Config:
+    """The settings of a recipe.
 
     Args:
-        dataset: Its name.
-        name: The recipe's; None for the data set's default.
-        arch: The network's, where it is known already.
+        dataset: Name of the data set.
+        name: Name of the recipe; None for the data set's default.
+        arch: Name of the network, where it is known already.
 
     Raises:
-        ConfigError: There is no such recipe, or it was made for other data.
+        ConfigError: There is no such recipe, or it is for other data sets.
     """
-    suited = {key: recipe for key, recipe in RECIPES.items() if dataset in recipe.datasets} or RECIPES
+    suited = recipes_for(dataset)
     name = name or DEFAULTS.get(dataset, "standard")
     if name in RECIPES and name not in suited:
         raise ConfigError(
@@ -221,12 +247,25 @@ def choose(dataset: str, name: str | None, arch: str | None) -> tuple[dict[str, 
             f"{', '.join(suited)}"
         )
     if name not in suited:
-        near = difflib.get_close_matches(name, suited, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(suited)}"
+        hint = did_you_mean(name, suited, 1) or f"there are {', '.join(suited)}"
         raise ConfigError(f"--recipe {name} is none of the recipes; {hint}")
-    recipe = suited[name]
-    config = recipe.config
-    for pattern, optimizer in recipe.for_archs.items():
+    config = suited[name].config
+    for pattern, optimizer in suited[name].for_archs.items():
         if fnmatch.fnmatch(arch or config.model.arch, pattern):
             config = dataclasses.replace(config, optim=optimizer)
-    return suited, config
+    return config
+
+
+def summaries(dataset: str) -> str:
+    """One line per recipe, for ``--help``."""
+    suited = recipes_for(dataset)
+    width = max(map(len, suited))
+    return "\n".join(f"  {name:<{width}}  {recipe.summary}" for name, recipe in suited.items())
+
+
+def descriptions(dataset: str, width: int = 100) -> str:
+    """Every recipe in full, for ``--recipe list``."""
+    return "\n\n".join(
+        f"{name}\n" + textwrap.indent(textwrap.fill(recipe.about, width - 4), "    ")
+        for name, recipe in recipes_for(dataset).items()
+    )

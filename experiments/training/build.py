@@ -1,4 +1,4 @@
-"""From a Config and a data set to everything that a loop needs."""
+"""From a Config and a data set to everything that a training loop needs."""
 
 import dataclasses
 from collections.abc import Callable
@@ -13,15 +13,12 @@ from experiments.inference.network import initialize_from
 from experiments.program.errors import ConfigError, ExperimentError
 from experiments.settings.config import Config
 from experiments.settings.datasets import AnyDataset
+from experiments.training.optimizer import make_optimizer, make_schedule
+from experiments.training.prepare import TrainingData, prepare_data
 from jax_resnet import optim
-from jax_resnet.data import Dataset
 from jax_resnet.data.augment import make_augment, make_mix, normalize
-from jax_resnet.data.batches import Batches, steps_per_epoch, train_batches
-from jax_resnet.data.padding import padded
-from jax_resnet.data.splits import hold_out
-from jax_resnet.data.streaming.split import AnySplit
+from jax_resnet.data.batches import Batches, train_batches
 from jax_resnet.models import create_model
-from jax_resnet.models.registry import find
 from jax_resnet.parallel import Plan, data_mesh, process_shard
 from jax_resnet.train import (
     Batch,
@@ -36,51 +33,70 @@ from jax_resnet.train import (
 
 
 @dataclasses.dataclass(frozen=True)
-class Experiment:
-    """What a run works with; nothing in it changes.
+class Steps:
+    """The compiled steps; each takes the rows of a batch that this process holds.
 
     Attributes:
-        config: As told.
-        described: The config as checkpoints carry it, with what a reader of the network needs to know.
-        train: Images to train on.
-        val: Images held out, or None.
-        test: The test set.
+        train: One update; donates the state.
+        train_many: ``per_dispatch`` updates in one program, or None.
+        per_dispatch: Updates per call of ``train_many``.
+        evaluate: Logits and metrics of the whole batch.
+    """
+
+    train: Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
+    train_many: Callable[[TrainState, Batch], tuple[TrainState, Metrics]] | None
+    per_dispatch: int
+    evaluate: Callable[[Variables, Batch], tuple[jax.Array, Metrics]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """Everything a run works with; nothing in it changes.
+
+    Attributes:
+        config: The settings.
+        data: Splits and normalization.
         model: The network.
-        tx: The optimizer.
         schedule: From step to learning rate.
-        steps_per_epoch: Updates in a pass.
-        total_steps: Updates in the whole training.
-        plan: How they are spread over devices.
-        train_step: Compiled; takes this process's rows of a batch, donates the state.
-        train_steps: Likewise, of ``steps_per_dispatch`` batches in one array.
-        steps_per_dispatch: How many steps the device makes by itself.
-        eval_step: Compiled; takes this process's rows, returns the logits of all.
+        plan: How steps are spread over devices.
+        steps: The compiled steps.
         state: The initial state.
-        parameters: Number of trainable ones.
     """
 
     config: Config
-    described: dict[str, Any]
-    train: AnySplit
-    val: AnySplit | None
-    test: AnySplit
+    data: TrainingData
     model: nn.Module
-    tx: optax.GradientTransformation
     schedule: optim.Schedule
-    steps_per_epoch: int
-    total_steps: int
     plan: Plan
-    train_step: Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
-    train_steps: Callable[[TrainState, Batch], tuple[TrainState, Metrics]] | None
-    steps_per_dispatch: int
-    eval_step: Callable[[Variables, Batch], tuple[jax.Array, Metrics]]
+    steps: Steps
     state: TrainState
-    parameters: int
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What checkpoints say about the run: the network, its data and all settings, as JSON can hold it."""
+        return {
+            "model": self.config.model_arguments(self.data.num_classes),
+            "data": self.data.metadata,
+            "config": dataclasses.asdict(self.config),
+        }
+
+    @property
+    def parameters(self) -> int:
+        """Number of trainable parameters."""
+        return sum(leaf.size for leaf in jax.tree.leaves(self.state.params))
+
+    def epoch(self, step: int) -> float:
+        """Passes over the training images after ``step`` updates."""
+        return step / self.data.steps_per_epoch
+
+    def learning_rate(self, step: int) -> float:
+        """The learning rate of the update that follows ``step`` updates."""
+        return float(self.schedule(np.int32(step)))
 
     def batches(self, start: int) -> Batches:
         """Training batches from step ``start`` on, without end."""
         return train_batches(
-            self.train,
+            self.data.train,
             self.config.optim.batch_size,
             seed=self.config.run.seed,
             start=start,
@@ -90,69 +106,107 @@ class Experiment:
     def position(self, step: int) -> dict[str, Any]:
         """Where the stream of training examples is after ``step`` updates, as JSON can hold it.
 
-        It is the same for any number of processes and workers: what all together have consumed, of what.
+        It does not depend on the number of processes or workers: what all of them have consumed, of what.
         """
-        return {"examples": step * self.config.optim.batch_size, "of": self.train.fingerprint}
-
-    def learning_rate(self, step: int) -> float:
-        """Of the update that follows ``step`` updates."""
-        return float(self.schedule(np.int32(step)))
+        return {"examples": step * self.config.optim.batch_size, "of": self.data.train.fingerprint}
 
 
-def build(config: Config, dataset: AnyDataset) -> Experiment:
-    """Makes network, optimizer, steps and initial state.
+def build_experiment(
+    config: Config, dataset: AnyDataset, *, steps_per_dispatch: int | None = None
+) -> Experiment:
+    """Makes the network, the optimizer, the compiled steps and the initial state.
+
+    Args:
+        config: The settings.
+        dataset: The data set.
+        steps_per_dispatch: Steps per program; None for the settings', which on CPU is 1, as a convolution
+            inside a loop is several times slower there.
 
     Raises:
-        ConfigError: Settings that do not go with the data.
+        ConfigError: Settings that do not fit the data or the devices.
+        ExperimentError: The network cannot take the images.
     """
-    mean, std = config.data.mean or dataset.mean, config.data.std or dataset.std
-    if isinstance(dataset, Dataset):
-        dataset = padded(dataset, find(config.model.arch).image_shape[:2])
-    image_shape = dataset.train.image_shape
-    if len(mean) != image_shape[-1] or len(std) != image_shape[-1]:
-        raise ConfigError(
-            f"--mean and --std need {image_shape[-1]} numbers for the channels of {dataset.name}"
-        )
-    training: AnySplit = dataset.train
-    val: AnySplit | None = None if isinstance(dataset, Dataset) else dataset.val
-    try:
-        if config.data.val_size and val is None:
-            training, val = hold_out(dataset.train, config.data.val_size, config.run.seed)
-        per_epoch = steps_per_epoch(len(training), config.optim.batch_size)
-    except ValueError as error:
-        flag = "--val-size" if "validation" in str(error) else "--batch-size"
-        raise ConfigError(f"{flag}: {error}") from None
+    if steps_per_dispatch is None:
+        steps_per_dispatch = 1 if jax.default_backend() == "cpu" else config.parallel.steps_per_dispatch
+    data = prepare_data(config, dataset)
     plan = make_plan(config)
-    total = config.optim.steps or config.optim.epochs * per_epoch
+    model = make_model(config, data)
+    schedule = make_schedule(config.optim, data.total_steps, data.steps_per_epoch)
+    tx = make_optimizer(config.optim, schedule)
+    state = plan.place(init_state(config, model, tx, data))
+    steps = make_steps(config, model, tx, data, plan, state, steps_per_dispatch)
+    return Experiment(config, data, model, schedule, plan, steps, state)
 
-    arguments = config.model_arguments(dataset.num_classes)
-    model = create_model(**arguments)
+
+def make_plan(config: Config) -> Plan:
+    """How the steps are spread over the devices of this machine or cluster.
+
+    Raises:
+        ConfigError: The batch cannot be divided equally.
+    """
+    parallel, mesh = config.parallel, data_mesh()
+    size, parts = config.optim.batch_size, mesh.size * parallel.accumulate
+    if size % parts:
+        below = size // parts * parts
+        near = " or ".join(str(n) for n in (below, below + parts) if n)
+        by = f"{mesh.size} devices" + (f" in {parallel.accumulate} parts" if parallel.accumulate > 1 else "")
+        raise ConfigError(f"--batch-size {size} cannot be shared equally by {by}: {near} can")
+    mode = parallel.parallel
+    if mode == "auto":
+        mode = "shard_map" if parallel.bn == "per-device" else "jit"
+    return Plan(mesh, mode, shard_params=parallel.shard_params)
+
+
+def make_model(config: Config, data: TrainingData) -> nn.Module:
+    """The network for the data's classes."""
+    model = create_model(**config.model_arguments(data.num_classes))
     if config.parallel.remat:
         model = model.clone(remat=[f"stage{i + 1}" for i in range(len(model.stage_sizes))])
-    schedule = make_schedule(config, total, per_epoch)
-    tx = make_optimizer(config, schedule)
+    return model
+
+
+def init_state(
+    config: Config, model: nn.Module, tx: optax.GradientTransformation, data: TrainingData
+) -> TrainState:
+    """The initial state: fresh, or from ``--init-from``; with a moving average for ``--ema``.
+
+    Raises:
+        ConfigError: The weights of ``--init-from`` do not fit.
+        ExperimentError: The network cannot take the images.
+    """
     try:
-        state = create_state(model, tx, jax.random.key(config.run.seed), image_shape)
+        state = create_state(model, tx, jax.random.key(config.run.seed), data.image_shape)
     except (ValueError, TypeError) as error:
-        size = "x".join(map(str, image_shape))
+        size = "x".join(map(str, data.image_shape))
         raise ExperimentError(
-            f"{config.model.arch} cannot take {dataset.name}'s {size} images: {error}"
+            f"{config.model.arch} cannot take {data.name}'s {size} images: {error}"
         ) from None
     if config.model.init_from:
         variables, _ = initialize_from(config.model.init_from, model, state.variables)
         state = state.replace(**variables)
-    if config.optim.ema:
-        state = state.averaging()
+    return state.averaging() if config.optim.ema else state
+
+
+def make_steps(
+    config: Config,
+    model: nn.Module,
+    tx: optax.GradientTransformation,
+    data: TrainingData,
+    plan: Plan,
+    state: TrainState,
+    per_dispatch: int,
+) -> Steps:
+    """Compiled training and evaluation steps with the settings' augmentation."""
     augment = make_augment(
-        mean,
-        std,
-        crop_padding=config.data.crop_padding if isinstance(dataset, Dataset) else 0,
+        data.mean,
+        data.std,
+        crop_padding=0 if data.streamed else config.data.crop_padding,
         flip=config.data.flip,
         randaugment_ops=config.data.randaugment,
         randaugment_magnitude=config.data.randaugment_magnitude,
         cutout_size=config.data.cutout,
     )
-    mix = make_mix(dataset.num_classes, mixup_alpha=config.data.mixup, cutmix_alpha=config.data.cutmix)
+    mix = make_mix(data.num_classes, mixup_alpha=config.data.mixup, cutmix_alpha=config.data.cutmix)
     train_step = make_train_step(
         model,
         tx,
@@ -164,98 +218,12 @@ def build(config: Config, dataset: AnyDataset) -> Experiment:
         axis_name=plan.axis_name,
         batch_norm=config.parallel.bn,
     )
-    eval_step = make_eval_step(model, lambda images: normalize(images, mean, std), axis_name=plan.axis_name)
-    state = plan.place(state)
-    at_once = steps_per_dispatch(config)
-    return Experiment(
-        config=config,
-        described={
-            "model": arguments,
-            "data": {
-                "name": dataset.name,
-                "mean": list(mean),
-                "std": list(std),
-                "class_names": list(dataset.class_names),
-                "image_shape": list(image_shape),
-            },
-            "config": dataclasses.asdict(config),
-        },
-        train=training,
-        val=val,
-        test=dataset.test,
-        model=model,
-        tx=tx,
-        schedule=schedule,
-        steps_per_epoch=per_epoch,
-        total_steps=total,
-        plan=plan,
-        train_step=plan.train_step(train_step, state),
-        train_steps=plan.train_steps(make_train_steps(train_step), state) if at_once > 1 else None,
-        steps_per_dispatch=at_once,
-        eval_step=plan.eval_step(eval_step),
-        state=state,
-        parameters=sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+    eval_step = make_eval_step(
+        model, lambda images: normalize(images, data.mean, data.std), axis_name=plan.axis_name
     )
-
-
-def make_plan(config: Config) -> Plan:
-    """How the steps are spread over the devices there are.
-
-    Raises:
-        ConfigError: The batch cannot be shared equally.
-    """
-    told, mesh = config.parallel, data_mesh()
-    size, parts = config.optim.batch_size, mesh.size * told.accumulate
-    if size % parts:
-        below = size // parts * parts
-        near = " or ".join(str(n) for n in (below, below + parts) if n)
-        by = f"{mesh.size} devices" + (f" in {told.accumulate} parts" if told.accumulate > 1 else "")
-        raise ConfigError(f"--batch-size {size} cannot be shared equally by {by}: {near} can")
-    mode = told.parallel
-    if mode == "auto":
-        mode = "shard_map" if told.bn == "per-device" else "jit"
-    return Plan(mesh, mode, shard_params=told.shard_params)
-
-
-def steps_per_dispatch(config: Config) -> int:
-    """As told, but on CPU one: a convolution inside a loop is several times slower there."""
-    return 1 if jax.default_backend() == "cpu" else config.parallel.steps_per_dispatch
-
-
-def make_optimizer(config: Config, schedule: optim.Schedule) -> optax.GradientTransformation:
-    """The optimizer, at the schedule's learning rate."""
-    told = config.optim
-    mask = None if told.decay_all else optim.decay_mask
-    if told.optimizer == "sgd":
-        tx = optim.sgd(
-            schedule,
-            momentum=told.momentum,
-            nesterov=told.nesterov,
-            weight_decay=told.weight_decay,
-            mask=mask,
-        )
-    else:
-        tx = optim.adam(
-            schedule,
-            betas=(told.momentum, told.beta2),
-            weight_decay=told.weight_decay,
-            decoupled=told.optimizer == "adamw",
-            mask=mask,
-        )
-    return optax.chain(tx, optim.warm_up_by_error(told.warmup_error)) if told.warmup_error else tx
-
-
-def make_schedule(config: Config, total: int, per_epoch: int) -> optim.Schedule:
-    """The learning rate over ``total`` steps, ``per_epoch`` to a pass."""
-    optimizer = config.optim
-    peak = optimizer.learning_rate * (optimizer.batch_size / 256 if optimizer.scale_learning_rate else 1)
-    if optimizer.schedule == "constant":
-        schedule = optim.piecewise(peak, [])
-    elif optimizer.schedule == "step":
-        edges = [round(share * total) for share in optimizer.milestones]
-        schedule = optim.piecewise(peak, edges, optimizer.factor)
-    elif optimizer.schedule == "cosine":
-        schedule = optim.cosine(peak, total)
-    else:
-        schedule = optim.one_cycle(peak, total, peak_at=optimizer.peak_at)
-    return optim.warmup(schedule, round(optimizer.warmup_epochs * per_epoch))
+    return Steps(
+        train=plan.train_step(train_step, state),
+        train_many=plan.train_steps(make_train_steps(train_step), state) if per_dispatch > 1 else None,
+        per_dispatch=per_dispatch,
+        evaluate=plan.eval_step(eval_step),
+    )

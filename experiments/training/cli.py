@@ -1,26 +1,42 @@
-"""What every experiment's page does: flags to a config, a config to a run."""
+"""The command line of a training program: flags to a config, a config to one run or several."""
 
 import sys
 from collections.abc import Sequence
 
 
-def train_command(module: str, dataset: str, about: str, args: Sequence[str] | None) -> None:
-    """Parses the flags and runs.
+def train_command(module: str, dataset: str, summary: str, args: Sequence[str] | None) -> None:
+    """Parses the flags and trains.
 
     Args:
-        module: The page's, as ``python -m`` takes it.
-        dataset: Trained on unless ``--dataset`` says otherwise.
-        about: What the page does, in a sentence.
+        module: The program, as ``python -m`` takes it.
+        dataset: Default of ``--dataset``.
+        summary: What the program does, in a sentence.
         args: The flags; None for the command line's.
+
+    Raises:
+        jax_resnet.errors.JaxResnetError: Whatever a user can act on.
     """
-    from experiments.program.distributed import init_distributed
     from experiments.settings.flags import parse
+
+    config = parse(module, summary, sys.argv[1:] if args is None else args, dataset)
+    config.check_without_jax()  # a wrong flag is answered before jax is imported, which takes seconds
+    announce(config.parallel.process_id, f"loading {config.data.dataset} ...")
+
+    from experiments.program.console import Console
+    from experiments.program.distributed import init_distributed
     from experiments.training.run import run
     from experiments.training.sweep import per_seed_configs, print_mean_std, run_all
 
-    config = parse(f"python -m {module}", about, sys.argv[1:] if args is None else args, dataset)
-    console = init_distributed(config.parallel)
+    parallel = config.parallel
+    index = init_distributed(parallel.coordinator, parallel.num_processes, parallel.process_id)
+    console = Console(quiet=index > 0)
     if config.run.seeds == 1:
         run(config, console)
     else:
         print_mean_std(config.model.arch, run_all(per_seed_configs(config), console), console)
+
+
+def announce(process_id: int | None, text: str) -> None:
+    """Prints the first line of a program, before the slow imports; of several processes the first does."""
+    if not process_id:
+        print(text, flush=True)

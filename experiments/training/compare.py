@@ -1,76 +1,106 @@
-"""What comparisons do: ``experiments.compare`` and those that are data over it."""
+"""Comparisons: networks trained one after another with the same settings, and a report at the end.
+
+A comparison is data: its networks, its data set, its recipe. Each run has its own folder; the same command
+continues what was stopped. Imports jax only when it runs.
+"""
 
 import dataclasses
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-import jax
-
-from experiments.compare import Comparison
-from experiments.program.distributed import init_distributed
 from experiments.program.errors import ConfigError
-from experiments.report import write_report
-from experiments.report.write import check_out
 from experiments.settings.config import Config
-from experiments.settings.flags import defaults, parse_flags
-from experiments.training.sweep import per_seed_configs, print_mean_std, run_all
+from experiments.settings.fields import setting
+from experiments.settings.flags import about, parse_flags, peek, recipe_defaults
+from experiments.training.cli import announce
+
+
+class Comparison(NamedTuple):
+    """What is compared.
+
+    Attributes:
+        module: The program, as ``python -m`` takes it.
+        title: Heading of the report.
+        summary: What the program does, in a sentence.
+        members: Default of ``--members``: names of networks.
+        recipe: Default of ``--recipe``; None for the data set's own.
+        dataset: Default of ``--dataset``.
+    """
+
+    module: str
+    title: str
+    summary: str
+    members: tuple[str, ...] = ()
+    recipe: str | None = None
+    dataset: str = "cifar10"
 
 
 @dataclasses.dataclass(frozen=True)
 class ComparisonConfig(Config):
-    """A comparison: the settings that all its members share."""
+    """Recipe and networks."""
 
-    members: tuple[str, ...] = ()
-    """Networks to train one after another; --arch is for single runs."""
+    members: tuple[str, ...] = setting(
+        (), "Networks to train one after another (--arch is for single runs).", common=True, metavar="ARCH"
+    )
 
 
-def compare_networks(comparison: Comparison, args: Sequence[str]) -> None:
-    """See ``experiments.compare.compare``."""
-    folder, members = read(comparison, args)
-    configs = {member.model.arch: per_seed_configs(member, f"{member.model.arch}-") for member in members}
+def compare(comparison: Comparison, args: Sequence[str] | None) -> None:
+    """Parses the flags, runs what is not finished, and writes the report into the folder ``report``.
+
+    Args:
+        comparison: What is compared.
+        args: The flags; None for the command line's.
+
+    Raises:
+        jax_resnet.errors.JaxResnetError: Whatever a user can act on.
+    """
+    folder, members = read_members(comparison, sys.argv[1:] if args is None else args)
+    for member in members:
+        member.check_without_jax()
+    parallel = members[0].parallel
+    announce(parallel.process_id, f"comparing {', '.join(member.model.arch for member in members)} ...")
+
+    from experiments.program.console import Console
+    from experiments.program.distributed import init_distributed
+    from experiments.report import write_report
+    from experiments.report.write import check_out
+    from experiments.training.sweep import per_seed_configs, print_mean_std, run_all
+
     for member in members:
         member.check()
     check_out(folder / "report", overwrite=True)  # before hours of training, not after
-
-    console = init_distributed(members[0].parallel)
+    configs = {member.model.arch: per_seed_configs(member, f"{member.model.arch}-") for member in members}
+    index = init_distributed(parallel.coordinator, parallel.num_processes, parallel.process_id)
+    console = Console(quiet=index > 0)
     done = run_all([config for seeds in configs.values() for config in seeds], console)
     seeds = members[0].run.seeds
     for place, arch in enumerate(configs):
         print_mean_std(arch, done[place * seeds : (place + 1) * seeds], console)
     folders = [config.workdir for seeds in configs.values() for config in seeds]
-    if jax.process_index() == 0:
+    if index == 0:
         for note in write_report(folders, folder / "report", title=comparison.title, overwrite=True):
             console.line(note)
         console.line(f"the report is in {folder / 'report'}")
 
 
-def read(comparison: Comparison, args: Sequence[str]) -> tuple[Path, list[Config]]:
-    """The comparison's folder, and each member's settings.
+def read_members(comparison: Comparison, args: Sequence[str]) -> tuple[Path, list[Config]]:
+    """The comparison's folder, and the settings of each network.
 
     Raises:
-        ConfigError: A flag or value that cannot be.
+        ConfigError: An unknown flag or value, or fewer than two networks.
     """
-
-    def flags(arch: str | None) -> ComparisonConfig:
-        recipes, default = defaults(args, comparison.dataset, comparison.recipe, arch)
-        return parse_flags(
-            ComparisonConfig,
-            f"python -m {comparison.module}",
-            f"{comparison.about}\n\n{recipes}",
-            args,
-            ComparisonConfig(**vars(default), members=comparison.members),
-        )
-
-    if any(arg.split("=")[0] == "--arch" for arg in args):
+    if peek(args).arch is not None:
         raise ConfigError("--arch is for single runs: a comparison's networks are its --members")
-    told = flags(None)
-    if len(told.members) < 2 or len(set(told.members)) < len(told.members):
+    config = _parse(comparison, args, None)
+    if len(config.members) < 2 or len(set(config.members)) < len(config.members):
         raise ConfigError("--members takes two networks or more, each once: --members plain20 resnet20")
     name = comparison.module.removeprefix("experiments.")
-    folder = Path(told.run.workdir or f"runs/{name}-{told.data.dataset}-{told.recipe}")
+    folder = Path(config.run.workdir or f"runs/{name}-{config.data.dataset}-{config.recipe}")
     members = []
-    for arch in told.members:
-        config = flags(arch)  # again: a recipe may treat networks differently
+    for arch in config.members:
+        config = _parse(comparison, args, arch)  # again: a recipe may treat networks differently
         members.append(
             Config(
                 recipe=config.recipe,
@@ -82,3 +112,20 @@ def read(comparison: Comparison, args: Sequence[str]) -> tuple[Path, list[Config
             )
         )
     return folder, members
+
+
+def _parse(comparison: Comparison, args: Sequence[str], arch: str | None) -> ComparisonConfig:
+    default = recipe_defaults(args, comparison.dataset, comparison.recipe, arch)
+    text = about(comparison.module, comparison.summary, peek(args).dataset or comparison.dataset)
+    program = f"python -m {comparison.module}"
+    examples = (
+        f"{program} --epochs 20",
+        f"{program} --members plain20 resnet20 --seeds 3 --workdir runs/mine",
+    )
+    return parse_flags(
+        ComparisonConfig,
+        program,
+        text._replace(examples=examples),
+        args,
+        ComparisonConfig(**vars(default), members=comparison.members),
+    )

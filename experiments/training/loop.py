@@ -1,10 +1,10 @@
-"""The one training loop: steps, evaluations, checkpoints, records."""
+"""The training loop: steps, evaluations, checkpoints, records."""
 
 import math
 import signal
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from types import FrameType
 from typing import Any
@@ -16,199 +16,254 @@ import optax
 from experiments.inference.evaluation import Evaluation, evaluate
 from experiments.program.console import Console
 from experiments.program.errors import ExperimentError, Preempted
-from experiments.runs.folder import WATCHED, RunFolder
+from experiments.program.start import ENDING_SIGNALS
+from experiments.runs.folder import STOPPED, WATCHED, RunFolder
 from experiments.training.build import Experiment
-from experiments.training.metrics import Meter, diverged
+from experiments.training.metrics import TrainingMetrics, diverged
 from jax_resnet.checkpoint import Checkpointer
 from jax_resnet.data.streaming.split import AnySplit
 from jax_resnet.parallel import process_max
 from jax_resnet.train import Batch, Metrics, TrainState
 
 # Steps handed to the device before the oldest one's metrics are waited for: enough to keep it busy.
-IN_FLIGHT = 2
+MAX_IN_FLIGHT = 2
+
+InFlight = deque[tuple[int, Metrics, Any]]
 
 
 class Loop:
-    """Trains an experiment in a folder, from its newest checkpoint on."""
+    """Trains an experiment in a run folder, from its newest checkpoint on."""
 
     def __init__(
         self, experiment: Experiment, folder: RunFolder, checkpointer: Checkpointer, console: Console
     ) -> None:
-        """Continues where the folder's newest readable checkpoint is, or starts."""
-        self.experiment, self.folder, self.checkpointer, self.console = (
-            experiment,
-            folder,
-            checkpointer,
-            console,
-        )
-        config = experiment.config
-        restored = checkpointer.restore(
-            experiment.state,
-            on_broken=lambda step, trouble: console.line(f"checkpoint {step} is passed over: {trouble}"),
-        )
-        self.state: TrainState = restored or experiment.state
+        """Restores the newest readable checkpoint, where there is one.
+
+        Raises:
+            jax_resnet.errors.CheckpointError: There are checkpoints, and none can be read.
+            ExperimentError: The training data is not what the checkpoint was trained on.
+        """
+        self.experiment, self.folder = experiment, folder
+        self.checkpointer, self.console = checkpointer, console
+        self.state: TrainState = self._restore() or experiment.state
         self.step = int(self.state.step)
-        if restored:
-            self._check_position(checkpointer.position(self.step))
-            console.line(f"continuing from step {self.step}")
-        elif config.run.resume:
-            console.line(f"no checkpoint to resume in {folder.path}: starting from step 0")
         folder.rewind(self.step)
         records = folder.records()
+        self._validated = {
+            r["step"]: r["accuracy"] for r in records if r["kind"] == "val" and r.get("which") != STOPPED
+        }
+        self._watched = {r["step"] for r in records if r["kind"] == "test"}
         self._seconds_before = max((record.get("seconds", 0.0) for record in records), default=0.0)
         self._started = time.perf_counter()
-        # Asked for here, and what all processes have agreed on since: a signal's number, and a checkpoint.
-        self._stop_asked = self._stop = 0
-        self._checkpoint_agreed = False
-        self._process_max = process_max(experiment.plan.mesh)
         self._saved_at = time.monotonic()
+        # What this process asks for, and what all processes have agreed on since: a signal, a checkpoint.
+        self._signal_received = self._preempted_by = 0
+        self._checkpoint_due = False
+        self._process_max = process_max(experiment.plan.mesh)
         self._norm = jax.jit(optax.tree.norm)
-        self._validated = {r["step"]: r["accuracy"] for r in records if r["kind"] == "val"}
-        self._watched = {r["step"] for r in records if r["kind"] == "test"}
-        self.meter = Meter(experiment, folder, self.seconds)
+        self.metrics = TrainingMetrics(experiment, folder, self.seconds)
+
+    def _restore(self) -> TrainState | None:
+        restored = self.checkpointer.restore(
+            self.experiment.state,
+            on_broken=lambda step, reason: self.console.line(f"checkpoint {step} is passed over: {reason}"),
+        )
+        if restored:
+            step = int(restored.step)
+            self._check_position(self.checkpointer.position(step), step)
+            self.console.line(f"continuing from step {step}")
+        elif self.experiment.config.run.resume:
+            self.console.line(f"no checkpoint to resume in {self.folder.path}: starting from step 0")
+        return restored
+
+    def _check_position(self, saved: dict[str, Any] | None, step: int) -> None:
+        now = self.experiment.position(step)
+        if saved not in (None, now):
+            raise ExperimentError(
+                f"the training data has changed: the checkpoint is {saved['examples']:,} examples into "
+                f"{saved['of']}, not {now['examples']:,} into {now['of']}; resume with the data as it "
+                "was, or start another run in a new --workdir"
+            )
 
     def seconds(self) -> float:
-        """Wall-clock time of the run so far, earlier parts of it included."""
+        """Wall-clock seconds of the run so far, earlier parts of it included."""
         return self._seconds_before + time.perf_counter() - self._started
 
     @property
     def images_per_second(self) -> float:
-        """Trained on in this process, compilation and evaluations aside."""
-        return self.meter.images_per_second
+        """Training speed in this process, without compilation and evaluations."""
+        return self.metrics.images_per_second
 
     @property
     def best_step(self) -> int | None:
-        """Of the checkpoint with the highest validation accuracy, the earliest of equals."""
+        """Step of the checkpoint with the highest validation accuracy, the earliest of equals."""
         return max(self._validated, key=lambda s: (self._validated[s], -s), default=None)
 
     @property
     def val_accuracy(self) -> float | None:
-        """Of the best checkpoint, on the validation set."""
+        """Validation accuracy of the best checkpoint."""
         return max(self._validated.values(), default=None)
 
-    def run(self, until: int) -> None:
-        """Trains until that many updates are made.
+    def run(self, last_step: int) -> None:
+        """Trains until ``last_step`` updates are made.
 
         Raises:
-            ExperimentError: A loss or gradient is not finite.
+            ExperimentError: A loss, gradient or parameter is not finite.
             Preempted: A signal asked to stop; a checkpoint is written.
         """
-        previous = {s: signal.signal(s, self._ask_to_stop) for s in (signal.SIGINT, signal.SIGTERM)}
+        previous: dict[int, Any] = {}
+        for number in (signal.SIGINT, *ENDING_SIGNALS):
+            if signal.getsignal(number) is not signal.SIG_IGN or number == signal.SIGINT:
+                previous[number] = signal.signal(number, self._receive_signal)
         try:
             with closing(self.experiment.batches(self.step)) as batches:
-                self._run(until, batches)
+                if self.step:  # the run may have been stopped during an evaluation
+                    self._evaluate_and_save(last_step)
+                while self.step < last_step:
+                    self._train_until_due(last_step, batches)
+                    self._raise_if_preempted()
+                    self._evaluate_and_save(last_step)
+                with self.metrics.paused():
+                    self.checkpointer.wait()
+                self._apply_signals(self._process_max(self._local_signals()))
+                self._raise_if_preempted()
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
 
-    def _run(self, until: int, batches: Iterator[Batch]) -> None:
-        pending: deque[tuple[int, Metrics, Any]] = deque()
+    def _train_until_due(self, last_step: int, batches: Iterator[Batch]) -> None:
+        """Trains until an evaluation or checkpoint is due, a signal came, or ``last_step`` is reached."""
+        in_flight: InFlight = deque()
+        with self.console.training(self.step, last_step) as show:
+            while self.step < last_step and not self._preempted_by:
+                # Read MAX_IN_FLIGHT steps later, so that asking the other processes never waits.
+                signals = self._process_max(self._local_signals())
+                metrics = self._dispatch(last_step, batches)
+                in_flight.append((self.step, metrics, signals))
+                self._drain(in_flight, MAX_IN_FLIGHT - 1, last_step, show)
+                if self._evaluation_due() or self._checkpoint_due:
+                    break
+            self._drain(in_flight, 0, last_step, show)
+        self.metrics.flush()
 
-        def absorb(keep: int) -> None:
-            while len(pending) > keep:
-                step, metrics, votes = pending.popleft()
-                self.meter.add(step, metrics)
-                self._heed(votes)
-                show(self.meter.step, self.meter.news)
-                if estimate := self.meter.estimate(until):
-                    self.console.line(estimate)
-
-        if self.step:
-            self._look(until)  # the run may have been stopped while it did
-        while self.step < until:
-            with self.console.training(self.step, until) as show:
-                while self.step < until and not self._stop:
-                    votes = self._vote()
-                    metrics = self._train(until, batches)
-                    pending.append((self.step, metrics, votes))
-                    absorb(IN_FLIGHT - 1)
-                    if self._evaluation_due() or self._checkpoint_agreed:
-                        break
-                absorb(0)
-            self.meter.flush()
-            self._leave_if_asked()
-            self._look(until)
-        with self.meter.paused():
-            self.checkpointer.wait()
-        self._heed(self._vote())
-        self._leave_if_asked()
-
-    def _train(self, until: int, batches: Iterator[Batch]) -> Metrics:
-        """Dispatches the next step, or the next few where nothing is due between them."""
-        experiment, count = self.experiment, self.experiment.steps_per_dispatch
-        due = min(until, self._next_evaluation(self.step))
-        if experiment.train_steps is None or self.step + count > due:
-            self.state, metrics = experiment.train_step(self.state, next(batches))
+    def _dispatch(self, last_step: int, batches: Iterator[Batch]) -> Metrics:
+        """Starts the next step, or the next few in one program where nothing is due between them."""
+        steps = self.experiment.steps
+        due = min(last_step, self._next_evaluation(self.step))
+        if steps.train_many is None or self.step + steps.per_dispatch > due:
+            self.state, metrics = steps.train(self.state, next(batches))
             self.step += 1
             return metrics
-        several = [next(batches) for _ in range(count)]
+        several = [next(batches) for _ in range(steps.per_dispatch)]
         stacked = {name: np.stack([batch[name] for batch in several]) for name in several[0]}
-        self.state, metrics = experiment.train_steps(self.state, stacked)
-        self.step += count
+        self.state, metrics = steps.train_many(self.state, stacked)
+        self.step += steps.per_dispatch
         return metrics
 
-    def _look(self, until: int) -> None:
-        with self.meter.paused():
-            accuracy = self._validate() if self._evaluation_due() or self.step == until else None
-            self._watch_test()
-            self._save(accuracy)
+    def _drain(
+        self, in_flight: InFlight, keep: int, last_step: int, show: Callable[[int, str], None]
+    ) -> None:
+        """Waits for the oldest steps until ``keep`` are left, and records their metrics."""
+        while len(in_flight) > keep:
+            step, metrics, signals = in_flight.popleft()
+            self.metrics.add(step, metrics)
+            self._apply_signals(signals)
+            show(self.metrics.step, self.metrics.status)
+            if estimate := self.metrics.estimate(last_step):
+                self.console.line(estimate)
 
-    def _vote(self) -> Any:
-        """What this process would do, being made what all do."""
-        due = time.monotonic() - self._saved_at > 60 * self.experiment.config.run.checkpoint_minutes
-        return self._process_max(np.array([self._stop_asked, due]))
+    def _evaluate_and_save(self, last_step: int) -> None:
+        with self.metrics.paused():
+            due = self._validation_due()
+            accuracy = self._validate(due) if due or self.step == last_step else None
+            if self._test_due():
+                self._watch_test()
+            # Without its accuracy a stop between validations cannot become the best checkpoint.
+            self._save(accuracy if due else None)
 
-    def _heed(self, votes: Any) -> None:
-        stop, checkpoint = (int(vote) for vote in np.asarray(votes))
-        self._stop, self._checkpoint_agreed = stop or self._stop, bool(checkpoint)
+    def _receive_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._signal_received:  # the second time the user will not wait for a checkpoint
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        self._signal_received = number
 
-    def _leave_if_asked(self) -> None:
-        if self._stop:
+    def _local_signals(self) -> np.ndarray:
+        """What this process asks for: a signal's number, and whether a checkpoint is due by the clock."""
+        minutes = (time.monotonic() - self._saved_at) / 60
+        return np.array([self._signal_received, minutes > self.experiment.config.run.checkpoint_minutes])
+
+    def _apply_signals(self, signals: Any) -> None:
+        """Takes over what any of the processes asked for."""
+        preempted_by, checkpoint_due = (int(value) for value in np.asarray(signals))
+        self._preempted_by = preempted_by or self._preempted_by
+        self._checkpoint_due = bool(checkpoint_due)
+
+    def _raise_if_preempted(self) -> None:
+        if self._preempted_by:
             self._save(None)
             self.checkpointer.wait()
-            raise Preempted(self._stop, self.step, self.folder.path)
+            raise Preempted(self._preempted_by, self.step, self.folder.path)
 
     def _evaluation_due(self) -> bool:
-        return self.step == self._next_evaluation(self.step - 1)
+        return self._validation_due() or self._test_due()
+
+    def _validation_due(self) -> bool:
+        return self._due(self.experiment.config.run.eval_every) or self.step == self._total_steps
+
+    def _test_due(self) -> bool:
+        every = self.experiment.config.run.test_every
+        return bool(every) and self._due(every) and self.step not in self._watched
+
+    def _due(self, every_epochs: int) -> bool:
+        return self.step > 0 and self.step % (every_epochs * self._steps_per_epoch) == 0
 
     def _next_evaluation(self, step: int) -> int:
-        every = self.experiment.steps_per_epoch * self.experiment.config.run.eval_every
-        whole, total = step - step % every + every, self.experiment.total_steps
-        return min(whole, total) if step < total else whole
+        """The first step after ``step`` with a validation or a test that is watched."""
+        run, per_epoch = self.experiment.config.run, self._steps_per_epoch
+        periods = [every * per_epoch for every in (run.eval_every, run.test_every) if every]
+        following = min(step - step % period + period for period in periods)
+        return min(following, self._total_steps) if step < self._total_steps else following
 
-    def _validate(self) -> float | None:
-        experiment = self.experiment
-        if experiment.val is None:
+    @property
+    def _steps_per_epoch(self) -> int:
+        return self.experiment.data.steps_per_epoch
+
+    @property
+    def _total_steps(self) -> int:
+        return self.experiment.data.total_steps
+
+    def _validate(self, due: bool) -> float | None:
+        """Accuracy on the validation set, which is recorded; only a validation that is due chooses."""
+        if self.experiment.data.val is None:
             return None
         if self.step in self._validated:
             return self._validated[self.step]
-        result = self._evaluate("val", "validation", experiment.val)
+        which = {} if due else {"which": STOPPED}
+        result = self._evaluate("val", "validation", self.experiment.data.val, **which)
         self.console.line(
-            f"epoch {self.step / experiment.steps_per_epoch:.4g}  step {self.step}  "
+            f"epoch {self.experiment.epoch(self.step):.2f}  step {self.step}  "
             f"validation loss {result.loss:.4f}  accuracy {result.accuracy:.2%}"
         )
         self._validated[self.step] = result.accuracy
         return result.accuracy
 
     def _watch_test(self) -> None:
-        every = self.experiment.config.run.test_every
-        epoch, rest = divmod(self.step, self.experiment.steps_per_epoch)
-        if not every or rest or epoch % every or self.step in self._watched:
-            return
-        result = self._evaluate("test", "test", self.experiment.test, which=WATCHED)
+        """Evaluates on the test set for its curve alone."""
+        result = self._evaluate("test", "test", self.experiment.data.test, which=WATCHED)
+        epoch = self.step // self._steps_per_epoch
         self.console.line(f"[{epoch}] Test Loss: {result.loss:.4f}, Accuracy: {result.accuracy:.2%}")
         self._watched.add(self.step)
 
-    def _evaluate(self, kind: str, name: str, split: AnySplit, **about: str) -> Evaluation:
+    def _evaluate(self, kind: str, name: str, split: AnySplit, **fields: str) -> Evaluation:
         with self.console.progress(f"{name} (images)", len(split)) as show:
 
             def advance(images: int) -> None:
                 show(images)
-                self._heed(self._vote())
-                self._leave_if_asked()
+                self._apply_signals(self._process_max(self._local_signals()))
+                self._raise_if_preempted()
 
             result = evaluate(
-                self.experiment.eval_step,
+                self.experiment.steps.evaluate,
                 self.state.eval_variables,
                 split,
                 self.experiment.config.run.eval_batch_size,
@@ -217,9 +272,9 @@ class Loop:
         self.folder.log(
             {
                 "kind": kind,
-                **about,
+                **fields,
                 "step": self.step,
-                "epoch": self.step / self.experiment.steps_per_epoch,
+                "epoch": self.experiment.epoch(self.step),
                 "loss": result.loss,
                 "accuracy": result.accuracy,
                 "images": result.images,
@@ -228,26 +283,12 @@ class Loop:
         )
         return result
 
-    def _check_position(self, saved: dict[str, Any] | None) -> None:
-        now = self.experiment.position(self.step)
-        if saved not in (None, now):
-            raise ExperimentError(
-                f"the training data has changed: the checkpoint is {saved['examples']:,} examples into "
-                f"{saved['of']}, not {now['examples']:,} into {now['of']}; resume with the data as it "
-                "was, or start another run in a new --workdir"
-            )
-
     def _save(self, accuracy: float | None) -> None:
         # An update can overflow after a finite loss and gradient; such a state must not become "the last".
         if not math.isfinite(float(self._norm(self.state.params))):
             raise diverged(self.experiment, self.step, "a parameter")
         self.checkpointer.save(
-            self.state, self.experiment.described, accuracy, self.experiment.position(self.step)
+            self.state, self.experiment.metadata, accuracy, self.experiment.position(self.step)
         )
         self._saved_at = time.monotonic()
-        self._checkpoint_agreed = False
-
-    def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
-        if self._stop_asked:  # asked twice: the user will not wait for a checkpoint
-            raise KeyboardInterrupt
-        self._stop_asked = number
+        self._checkpoint_due = False

@@ -1,4 +1,4 @@
-"""Training metrics, from what the device returns to lines of metrics.jsonl."""
+"""Training metrics, from what the device returns to records of metrics.jsonl."""
 
 import contextlib
 import math
@@ -9,112 +9,120 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.program.console import spell
+from experiments.program.console import format_duration
 from experiments.program.errors import ExperimentError
-from experiments.runs.folder import RunFolder, device
+from experiments.runs.environment import device
+from experiments.runs.folder import RunFolder
 from experiments.training.build import Experiment
 from jax_resnet.train import Metrics
 
-# The expected time is told after this many steps, or seconds if those come first.
+# The remaining time is printed once, after this many steps or seconds, whichever comes first.
 ESTIMATE_AFTER_STEPS, ESTIMATE_AFTER_SECONDS = 20, 20.0
 
 
-class Meter:
-    """Adds up training metrics as they arrive, and writes a record every so many steps."""
+class TrainingMetrics:
+    """Sums training metrics as they arrive, and writes a record every ``--log-every`` steps.
 
-    def __init__(self, experiment: Experiment, folder: RunFolder, seconds: Callable[[], float]) -> None:
-        """Starts with nothing added up."""
+    Attributes:
+        step: The last step whose metrics have arrived.
+        status: One line about it for the progress bar.
+    """
+
+    def __init__(self, experiment: Experiment, folder: RunFolder, run_seconds: Callable[[], float]) -> None:
         self.step = 0
-        self.news = ""
-        self._experiment, self._folder, self._seconds = experiment, folder, seconds
-        self._window: list[dict[str, Any]] = []
-        self.images, self.seconds = 0, 0.0
-        self._clock: float | None = None
-        self._window_time = 0.0
-        self._steps_timed, self._estimated = 0, False
+        self.status = ""
+        self._experiment, self._folder, self._run_seconds = experiment, folder, run_seconds
+        self._since_record: list[dict[str, Any]] = []
+        self._record_seconds = 0.0
+        self._images, self._seconds, self._steps_timed = 0, 0.0, 0
+        self._last_arrival: float | None = None
+        self._estimated = False
 
     @property
     def images_per_second(self) -> float:
-        """Over all steps but the first, which compiles."""
-        return self.images / self.seconds if self.seconds else 0.0
+        """Training speed over all steps but the first, which compiles; 0.0 before the second."""
+        return self._images / self._seconds if self._seconds else 0.0
 
     def add(self, step: int, metrics: Metrics) -> None:
-        """Takes the metrics of a step, or of several up to ``step``, waiting until they are computed."""
+        """Adds the metrics of one step, or of several that end with ``step``; waits until they are computed.
+
+        Raises:
+            ExperimentError: A loss or gradient is not finite.
+        """
         fetched = {name: np.atleast_1d(value) for name, value in jax.device_get(metrics).items()}
         count, now = len(fetched["loss"]), time.perf_counter()
-        seconds = None if self._clock is None else (now - self._clock) / count
-        self._clock = now
+        seconds = None if self._last_arrival is None else (now - self._last_arrival) / count
+        self._last_arrival = now
         for i in range(count):
-            self._add(
-                step - count + 1 + i, {name: value[i].item() for name, value in fetched.items()}, seconds
-            )
+            values = {name: value[i].item() for name, value in fetched.items()}
+            self._add_step(step - count + 1 + i, values, seconds)
 
-    def _add(self, step: int, values: dict[str, Any], seconds: float | None) -> None:
+    def _add_step(self, step: int, values: dict[str, Any], seconds: float | None) -> None:
         if seconds is not None:
-            self.seconds += seconds
-            self._window_time += seconds
-            self.images += values["count"]
+            self._seconds += seconds
+            self._record_seconds += seconds
+            self._images += values["count"]
             self._steps_timed += 1
         self.step = step
         for name in ("loss", "grad_norm"):
             if not math.isfinite(values[name]):
                 raise diverged(self._experiment, step, "the loss" if name == "loss" else "the gradient")
-        self._window.append(values)
-        epoch = step / self._experiment.steps_per_epoch
-        self.news = (
-            f"epoch {epoch:.2f}  loss {values['loss'] / values['count']:.3f}  "
-            f"accuracy {values['correct'] / values['count']:.1%}  {self.images_per_second:.0f} images/s"
+        self._since_record.append(values)
+        speed = f"  {self.images_per_second:.0f} images/s" if self._seconds else ""
+        self.status = (
+            f"epoch {self._experiment.epoch(step):.2f}  loss {values['loss'] / values['count']:.3f}  "
+            f"accuracy {values['correct'] / values['count']:.1%}{speed}"
         )
         if step % self._experiment.config.run.log_every == 0:
             self.flush()
 
     def flush(self) -> None:
         """Writes the record of the steps since the last one."""
-        if not self._window:
+        if not self._since_record:
             return
-        sums = {name: sum(values[name] for values in self._window) for name in self._window[0]}
-        scale = self._window[-1].get("learning_rate_scale", 1.0)
+        sums = {name: sum(values[name] for values in self._since_record) for name in self._since_record[0]}
+        scale = self._since_record[-1].get("learning_rate_scale", 1.0)
         self._folder.log(
             {
                 "kind": "train",
                 "step": self.step,
-                "epoch": self.step / self._experiment.steps_per_epoch,
+                "epoch": self._experiment.epoch(self.step),
                 "loss": sums["loss"] / sums["count"],
                 "accuracy": sums["correct"] / sums["count"],
                 "images": sums["count"],
-                "grad_norm": sums["grad_norm"] / len(self._window),
+                "grad_norm": sums["grad_norm"] / len(self._since_record),
                 "learning_rate": scale * self._experiment.learning_rate(self.step - 1),
-                "images_per_second": sums["count"] / self._window_time if self._window_time else None,
-                "seconds": self._seconds(),
+                "images_per_second": sums["count"] / self._record_seconds if self._record_seconds else None,
+                "seconds": self._run_seconds(),
             }
         )
-        self._window, self._window_time = [], 0.0
+        self._since_record, self._record_seconds = [], 0.0
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """A context in which time does not count as training."""
+        """A context whose time does not count as training."""
         start = time.perf_counter()
         yield
-        if self._clock is not None:
-            self._clock += time.perf_counter() - start
+        if self._last_arrival is not None:
+            self._last_arrival += time.perf_counter() - start
 
-    def estimate(self, until: int) -> str:
-        """Once, after the first steps: how long the rest will take. Else nothing."""
-        timed = self._steps_timed >= ESTIMATE_AFTER_STEPS or self.seconds >= ESTIMATE_AFTER_SECONDS
+    def estimate(self, last_step: int) -> str:
+        """How long the rest takes: one line after the first steps, once; empty otherwise."""
+        timed = self._steps_timed >= ESTIMATE_AFTER_STEPS or self._seconds >= ESTIMATE_AFTER_SECONDS
         if self._estimated or not timed:
             return ""
         self._estimated = True
-        left = (until - self.step) * self.seconds / self._steps_timed
+        left = (last_step - self.step) * self._seconds / self._steps_timed
         return (
-            f"{until - self.step} steps to go take about {spell(left)} at "
-            f"{self.images_per_second:.0f} images/s on {device()}, evaluations aside"
+            f"{last_step - self.step} steps left, about {format_duration(left)} at "
+            f"{self.images_per_second:.0f} images/s on {device()}, evaluations not counted"
         )
 
 
 def diverged(experiment: Experiment, step: int, what: str) -> ExperimentError:
-    """The error of a training that blew up."""
-    rate = experiment.learning_rate(step - 1)
+    """The error of a training that diverged."""
     return ExperimentError(
-        f"{what} is not finite at step {step}, epoch {step / experiment.steps_per_epoch:.2f}, learning rate "
-        f"{rate:.4g}; the checkpoints before it are kept; try a lower --learning-rate or --warmup-epochs 5"
+        f"{what} is not finite at step {step}, epoch {experiment.epoch(step):.2f}, learning rate "
+        f"{experiment.learning_rate(step - 1):.4g}; the checkpoints before it are kept; try a lower "
+        "--learning-rate or --warmup 0.05"
     )

@@ -1,83 +1,68 @@
-"""One run, start to end: data, training, the one look at the test set, the summary."""
+"""One run, start to end: data, training, the test of its checkpoints, the summary."""
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 from absl import logging as absl_logging
 
 from experiments.inference.evaluation import Evaluation, evaluate
-from experiments.program.console import Console, spell
-from experiments.program.errors import ConfigError
+from experiments.program.console import Console, format_duration
 from experiments.program.malloc import peak_memory_bytes
 from experiments.runs import plots
-from experiments.runs.folder import RunFolder, device, open_run, provenance, versions
+from experiments.runs.environment import device, provenance, versions
+from experiments.runs.folder import RunFolder, open_run
 from experiments.settings.config import Config
-from experiments.settings.datasets import load
-from experiments.training.build import Experiment, build
+from experiments.settings.resume import check_same
+from experiments.training.build import Experiment, build_experiment
 from experiments.training.loop import Loop
 from jax_resnet import checkpoint
 from jax_resnet.parallel import broadcast_from_primary
 
-# What a resumed run may be told anew: nothing that its numbers depend on.
-MAY_CHANGE = {
-    "run": {
-        "workdir",
-        "max_steps",
-        "log_every",
-        "eval_batch_size",
-        "eval_every",
-        "test_every",
-        "checkpoint_minutes",
-        "resume",
-        "overwrite",
-    },
-    "data": {"data_dir", "archive", "mirror", "workers"},
-    "parallel": {"parallel", "shard_params", "remat", "coordinator", "num_processes", "process_id"},
-}
-
 
 def run(config: Config, console: Console) -> dict[str, Any]:
-    """Trains and tests as told; returns what ``summary.json`` holds.
+    """Trains and tests; returns the content of ``summary.json``.
 
     Raises:
-        ConfigError: A setting that cannot be.
-        ExperimentError: The folder is not to be had, or the training blew up.
-        jax_resnet.data.DataError: The data is not to be had.
+        ConfigError: An invalid setting.
+        ExperimentError: The folder cannot be written, or the training diverged.
+        jax_resnet.errors.DataError: The data is not available.
         Preempted: A signal stopped the run.
     """
     config.check()
-    absl_logging.set_verbosity(absl_logging.ERROR)  # orbax explains itself at length otherwise
+    absl_logging.set_verbosity(absl_logging.ERROR)  # orbax logs every file otherwise
     with open_run(config.workdir, resume=config.run.resume, overwrite=config.run.overwrite) as folder:
         if config.run.resume:
             check_same(config, folder.path)
-        dataset = load(config.data, console)
-        experiment = build(config, dataset)
-        folder.write_json("config.json", {**experiment.described, **provenance()})
-        held_out = f", {len(experiment.val)} held out" if experiment.val else ""
+        experiment = build_experiment(config, config.data.load(console))
+        data = experiment.data
+        held_out = f", {len(data.val):,} held out" if data.val else ""
         console.line(
-            f"{config.model.arch} ({experiment.parameters:,} parameters) on {dataset.name}: "
-            f"{len(experiment.train):,} images{held_out}, {experiment.total_steps:,} steps of "
+            f"{config.model.arch} ({experiment.parameters:,} parameters) on {data.name}: "
+            f"{len(data.train):,} images{held_out}, {data.total_steps:,} steps of "
             f"{config.optim.batch_size}, recipe {config.recipe}, on {device()}; run folder {folder.path}"
         )
         with checkpoint.Checkpointer(folder.path) as checkpointer:
             loop = Loop(experiment, folder, checkpointer, console)
-            limit = config.run.max_steps or experiment.total_steps
-            loop.run(until=max(min(limit, experiment.total_steps), loop.step))
+            # After all checks and the restore: what fails before leaves the folder as it was.
+            folder.write_json("config.json", {**experiment.metadata, **provenance()})
+            limit = config.run.max_steps or data.total_steps
+            loop.run(last_step=max(min(limit, data.total_steps), loop.step))
             checkpointer.wait()
             summary = finish(experiment, loop, folder, console)
     return broadcast_from_primary(lambda: summary)  # when all that process 0 writes is written
 
 
 def finish(experiment: Experiment, loop: Loop, folder: RunFolder, console: Console) -> dict[str, Any]:
-    """Tests the last and the best checkpoint, once each, and writes what the run came to."""
+    """Tests the last and the best checkpoint, once each, and writes predictions, curves and summary."""
     config = experiment.config
-    last = test(experiment, loop.state.eval_variables, "last", loop.step, folder, console)
+    last = test_checkpoint(experiment, loop.state.eval_variables, "last", loop.step, folder, console)
     best_step = loop.best_step
     best = last
     if best_step not in (None, loop.step):
         restored = checkpoint.restore(folder.path, which=best_step)
-        best = test(experiment, experiment.plan.place(restored.variables), "best", best_step, folder, console)
+        best = test_checkpoint(
+            experiment, experiment.plan.place(restored.variables), "best", best_step, folder, console
+        )
     folder.write_predictions(labels=last.labels, logits_last=last.logits, logits_best=best.logits)
     records = folder.records()
     if folder.writes:
@@ -87,9 +72,9 @@ def finish(experiment: Experiment, loop: Loop, folder: RunFolder, console: Conso
         "recipe": config.recipe,
         "dataset": config.data.dataset,
         "parameters": experiment.parameters,
-        "epochs": loop.step / experiment.steps_per_epoch,
+        "epochs": experiment.epoch(loop.step),
         "steps": loop.step,
-        "total_steps": experiment.total_steps,
+        "total_steps": experiment.data.total_steps,
         "val_accuracy": loop.val_accuracy,
         "best_step": best_step,
         "test_accuracy": last.accuracy,
@@ -103,15 +88,19 @@ def finish(experiment: Experiment, loop: Loop, folder: RunFolder, console: Conso
         "versions": versions(),
     }
     folder.write_json("summary.json", summary)
+    results = {"test accuracy": last.accuracy, "validation accuracy": loop.val_accuracy}
+    folder.log_settings(
+        dataclasses.asdict(config), {name: value for name, value in results.items() if value is not None}
+    )
     chosen = f", of the checkpoint best on validation {best.accuracy:.2%}" if best_step is not None else ""
     console.line(
-        f"test accuracy {last.accuracy:.2%}{chosen}; {loop.step} steps in {spell(loop.seconds())}; "
+        f"test accuracy {last.accuracy:.2%}{chosen}; {loop.step} steps in {format_duration(loop.seconds())}; "
         f"all in {folder.path}"
     )
     return summary
 
 
-def test(
+def test_checkpoint(
     experiment: Experiment,
     variables: dict[str, Any],
     which: str,
@@ -119,46 +108,20 @@ def test(
     folder: RunFolder,
     console: Console,
 ) -> Evaluation:
-    """Evaluates on the test set, and records it."""
-    with console.progress(f"test of the {which} checkpoint (images)", len(experiment.test)) as advance:
-        result = evaluate(
-            experiment.eval_step, variables, experiment.test, experiment.config.run.eval_batch_size, advance
-        )
+    """Evaluates a checkpoint on the test set, and records it."""
+    images = experiment.data.test
+    with console.progress(f"test of the {which} checkpoint (images)", len(images)) as advance:
+        size = experiment.config.run.eval_batch_size
+        result = evaluate(experiment.steps.evaluate, variables, images, size, advance)
     folder.log(
         {
             "kind": "test",
             "which": which,
             "step": step,
-            "epoch": step / experiment.steps_per_epoch,
+            "epoch": experiment.epoch(step),
             "loss": result.loss,
             "accuracy": result.accuracy,
             "images": result.images,
         }
     )
     return result
-
-
-def check_same(config: Config, folder: Path) -> None:
-    """Refuses to continue a run under other settings than it was started with.
-
-    Raises:
-        ConfigError: Naming the setting.
-    """
-    from experiments.settings.flags import saved_config
-
-    written = saved_config(folder)
-    if written is None:
-        return
-    before, now = dataclasses.asdict(written), dataclasses.asdict(config)
-    for group, settings in now.items():
-        if not isinstance(settings, dict):
-            settings, before_settings = {group: settings}, {group: before[group]}
-        else:
-            before_settings = before[group]
-        for name, value in settings.items():
-            if name not in MAY_CHANGE.get(group, ()) and before_settings[name] != value:
-                flag = f"--{name.replace('_', '-')}"
-                raise ConfigError(
-                    f"the run in {folder} was started with {flag} {before_settings[name]}, not {value}: "
-                    "resume it without that flag, or start another in a new --workdir"
-                )

@@ -1,4 +1,4 @@
-"""Runs one after another, each in its own folder: over seeds, over networks. The same again continues."""
+"""Several runs one after another, each in its own folder: over seeds, over networks. All can be continued."""
 
 import dataclasses
 import functools
@@ -10,26 +10,26 @@ from typing import Any
 from experiments.program.console import Console
 from experiments.program.errors import ConfigError, Preempted
 from experiments.settings.config import Config
-from experiments.settings.flags import saved_config
-from experiments.training.run import check_same, run
+from experiments.settings.resume import check_same, saved_config
+from experiments.training.run import run
 from jax_resnet.parallel import broadcast_from_primary
 
 
 def per_seed_configs(config: Config, prefix: str = "") -> list[Config]:
-    """A run for each of ``--seeds``; under a ``--workdir``, in its folders PREFIXseed0, PREFIXseed1, ..."""
+    """One config per seed of ``--seeds``; with ``--workdir`` in its folders PREFIXseed0, PREFIXseed1, ..."""
     configs = []
     for seed in range(config.run.seed, config.run.seed + config.run.seeds):
         workdir = config.run.workdir and f"{config.run.workdir}/{prefix}seed{seed}"
-        told = dataclasses.replace(config.run, seed=seed, seeds=1, workdir=workdir)
-        configs.append(dataclasses.replace(config, run=told))
+        run_config = dataclasses.replace(config.run, seed=seed, seeds=1, workdir=workdir)
+        configs.append(dataclasses.replace(config, run=run_config))
     return configs
 
 
 def run_all(configs: Sequence[Config], console: Console) -> list[dict[str, Any]]:
-    """Runs what is not finished, from where it is; returns the summaries of all.
+    """Runs or continues every run that is not finished; returns the summaries of all.
 
     Raises:
-        ConfigError: A setting that cannot be, or is not the one that a run was begun with.
+        ConfigError: An invalid setting, or another one than the run was started with.
         Preempted: A signal stopped one of them.
     """
     for config in configs:
@@ -40,16 +40,16 @@ def run_all(configs: Sequence[Config], console: Console) -> list[dict[str, Any]]
         if summary := broadcast_from_primary(functools.partial(finished, config), (ConfigError,)):
             console.line(f"finished before: test accuracy {summary['test_accuracy']:.2%}")
         else:
-            summary = continued(config, console)
+            summary = run_or_resume(config, console)
         summaries.append(summary)
     return summaries
 
 
 def finished(config: Config) -> dict[str, Any] | None:
-    """The summary of a run that has nothing left to do; None for any other.
+    """The summary of a finished run; None for any other.
 
     Raises:
-        ConfigError: The run was begun with other settings.
+        ConfigError: The run was started with other settings.
     """
     try:
         summary = json.loads((config.workdir / "summary.json").read_text())
@@ -62,16 +62,16 @@ def finished(config: Config) -> dict[str, Any] | None:
     return summary if summary["steps"] >= wanted else None
 
 
-def continued(config: Config, console: Console) -> dict[str, Any]:
-    """Runs from where the folder's run is, or from the start."""
+def run_or_resume(config: Config, console: Console) -> dict[str, Any]:
+    """Continues the run in the config's folder, or starts one there."""
     # Asked once for all processes: the first of them may have begun to write when the last one looks.
-    begun = broadcast_from_primary(lambda: saved_config(config.workdir) is not None)
-    if begun and not config.run.overwrite:
+    started = broadcast_from_primary(lambda: saved_config(config.workdir) is not None)
+    if started and not config.run.overwrite:
         config = dataclasses.replace(config, run=dataclasses.replace(config.run, resume=True))
     try:
         return run(config, console)
     except Preempted as stop:
-        raise Preempted(stop.number, stop.step, stop.workdir, "the same command goes on") from None
+        raise Preempted(stop.number, stop.step, stop.workdir, "the same command continues") from None
 
 
 def print_mean_std(name: str, summaries: Sequence[dict[str, Any]], console: Console) -> None:

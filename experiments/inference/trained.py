@@ -1,0 +1,66 @@
+"""Opening a trained network: the folder of a run, an exported checkpoint, or a file of weights."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from flax import linen as nn
+
+from experiments.inference.config import NetworkConfig
+from experiments.inference.network import read_variables
+from experiments.program.errors import ConfigError
+from jax_resnet import checkpoint
+from jax_resnet.models import create_model
+
+
+class TrainedNetwork(NamedTuple):
+    """A network with its weights.
+
+    Attributes:
+        name: Name of the network.
+        model: The network.
+        variables: ``{"params", "batch_stats"}``.
+        data: What is known of the data it was trained on: ``name``, ``mean``, ``std``, ``class_names``,
+            ``image_shape``; empty for a file of weights.
+    """
+
+    name: str
+    model: nn.Module
+    variables: dict[str, Any]
+    data: dict[str, Any]
+
+
+def check_exists(path: str, flag: str) -> None:
+    """Refuses a path that does not exist.
+
+    Raises:
+        ConfigError: Naming the flag.
+    """
+    if not Path(path).exists():
+        raise ConfigError(f"{flag}{path} does not exist: name a run folder or a file of weights")
+
+
+def open_network(path: str, config: NetworkConfig, num_classes: int) -> TrainedNetwork:
+    """Reads a network and its weights.
+
+    Args:
+        path: A run folder, an exported checkpoint, or a file of weights.
+        config: Which checkpoint of a run; which network, for a file.
+        num_classes: Number of classes of the network in a file.
+
+    Raises:
+        ConfigError: A file without ``--arch``, an unknown network, or weights that do not fit it.
+        jax_resnet.errors.CheckpointError: The checkpoint cannot be read.
+    """
+    if Path(path).is_dir():
+        model, variables, written = checkpoint.restore(path, config.which)
+        return TrainedNetwork(written["model"]["name"], model, variables, written.get("data", {}))
+    if config.arch is None:
+        raise ConfigError("--arch NAME is needed: a file of weights does not name its network")
+    options = {} if config.shortcut == "default" else {"shortcut": config.shortcut}
+    try:
+        model = create_model(
+            config.arch, num_classes=num_classes, stem=config.stem, variant=config.variant, **options
+        )
+    except ValueError as error:
+        raise ConfigError(f"--arch {config.arch}: {error}") from None
+    return TrainedNetwork(config.arch, model, read_variables(path, model), {})

@@ -1,0 +1,56 @@
+"""What a resumed run takes from its folder, and what it may change."""
+
+import contextlib
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from experiments.program.errors import ConfigError
+from experiments.settings.config import Config
+from experiments.settings.fields import flag_of, from_dict, groups_of, rules_of
+
+
+def may_change(field: dataclasses.Field[Any]) -> bool:
+    """Whether a resumed run may have another value here: nothing that its numbers depend on."""
+    rules = rules_of(field)
+    return rules is not None and rules.may_change
+
+
+def saved_config(workdir: Path) -> Config | None:
+    """The settings of the run in a folder; None where there is no readable ``config.json``."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+        config: Config = from_dict(Config, json.loads((workdir / "config.json").read_text())["config"])
+        return config
+    return None
+
+
+def resumed_defaults(saved: Config) -> Config:
+    """The defaults of a resumed run's flags: the saved settings, but for those of one call alone."""
+    return dataclasses.replace(
+        saved,
+        run=dataclasses.replace(saved.run, max_steps=None, resume=False, overwrite=False),
+        parallel=dataclasses.replace(saved.parallel, coordinator=None, num_processes=None, process_id=None),
+    )
+
+
+def check_same(config: Config, folder: Path) -> None:
+    """Refuses to continue a run with other settings than it was started with.
+
+    Raises:
+        ConfigError: Naming the setting.
+    """
+    saved = saved_config(folder)
+    if saved is None:
+        return
+    for name, group in groups_of(config):
+        before = saved if name is None else getattr(saved, name)
+        for field in dataclasses.fields(group):
+            if rules_of(field) is None or may_change(field):
+                continue
+            old, new = getattr(before, field.name), getattr(group, field.name)
+            if old != new:
+                raise ConfigError(
+                    f"the run in {folder} was started with {flag_of(field.name)} {old}, not {new}: "
+                    "resume it without that flag, or start another in a new --workdir"
+                )

@@ -1,0 +1,44 @@
+"""From settings to a learning-rate schedule and an optimizer."""
+
+import optax
+
+from experiments.settings.config import OptimConfig
+from jax_resnet import optim
+
+
+def make_schedule(config: OptimConfig, total: int, per_epoch: int) -> optim.Schedule:
+    """The learning rate at each of ``total`` steps, ``per_epoch`` of them per pass over the data."""
+    peak = config.learning_rate * (config.batch_size / 256 if config.scale_learning_rate else 1)
+    if config.schedule == "constant":
+        schedule = optim.piecewise(peak, [])
+    elif config.schedule == "step":
+        edges = [round(fraction * total) for fraction in config.milestones]
+        schedule = optim.piecewise(peak, edges, config.factor)
+    elif config.schedule == "cosine":
+        schedule = optim.cosine(peak, total)
+    else:
+        schedule = optim.one_cycle(peak, total, peak_at=config.peak_at)
+    warmup = config.warmup_epochs * per_epoch or config.warmup * total
+    return optim.warmup(schedule, round(warmup))
+
+
+def make_optimizer(config: OptimConfig, schedule: optim.Schedule) -> optax.GradientTransformation:
+    """The optimizer at the schedule's learning rate."""
+    mask = None if config.decay_all else optim.decay_mask
+    if config.optimizer == "sgd":
+        tx = optim.sgd(
+            schedule,
+            momentum=config.momentum,
+            nesterov=config.nesterov,
+            weight_decay=config.weight_decay,
+            mask=mask,
+        )
+    else:
+        tx = optim.adam(
+            schedule,
+            betas=(config.momentum, config.beta2),
+            weight_decay=config.weight_decay,
+            decoupled=config.optimizer == "adamw",
+            mask=mask,
+        )
+    return optax.chain(tx, optim.warm_up_by_error(config.warmup_error)) if config.warmup_error else tx

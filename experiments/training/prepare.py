@@ -1,0 +1,118 @@
+"""From a data set to the splits that a run trains, validates and tests on."""
+
+import dataclasses
+from typing import Any
+
+from experiments.program.errors import ConfigError
+from experiments.settings.config import Config
+from experiments.settings.datasets import AnyDataset
+from jax_resnet.data import Dataset
+from jax_resnet.data.batches import steps_per_epoch
+from jax_resnet.data.padding import padded
+from jax_resnet.data.splits import hold_out
+from jax_resnet.data.streaming.split import AnySplit
+from jax_resnet.models.registry import find
+
+# Images held out unless --val-size says otherwise: the 5,000 of He et al. 2015, or this fraction of fewer.
+HELD_OUT, HELD_OUT_FRACTION = 5000, 0.1
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingData:
+    """The splits of a run and how their pixels are normalized.
+
+    Attributes:
+        name: Name of the data set.
+        train: Images to train on.
+        val: Images held out to choose a checkpoint, or None.
+        test: The test set.
+        class_names: The name of each label.
+        mean: Per-channel mean of pixels scaled to [0, 1].
+        std: Per-channel standard deviation of pixels scaled to [0, 1].
+        streamed: Whether images are decoded, and cropped, as they are needed.
+        steps_per_epoch: Full batches in one pass.
+        total_steps: Steps of the whole training.
+    """
+
+    name: str
+    train: AnySplit
+    val: AnySplit | None
+    test: AnySplit
+    class_names: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    streamed: bool
+    steps_per_epoch: int
+    total_steps: int
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """``(height, width, channels)``."""
+        return self.train.image_shape
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What a reader of a checkpoint needs to know, as JSON can hold it."""
+        return {
+            "name": self.name,
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "class_names": list(self.class_names),
+            "image_shape": list(self.image_shape),
+        }
+
+
+def prepare_data(config: Config, dataset: AnyDataset) -> TrainingData:
+    """Pads small images, holds out a validation set and counts steps.
+
+    Raises:
+        ConfigError: Settings that do not fit the data; the message names the flag.
+    """
+    streamed = not isinstance(dataset, Dataset)
+    if isinstance(dataset, Dataset):
+        dataset = padded(dataset, find(config.model.arch).image_shape[:2])
+    train, val = split_training(config, dataset)
+    try:
+        per_epoch = steps_per_epoch(len(train), config.optim.batch_size)
+    except ValueError as error:
+        raise ConfigError(f"--batch-size: {error}") from None
+    data = TrainingData(
+        name=dataset.name,
+        train=train,
+        val=val,
+        test=dataset.test,
+        class_names=tuple(dataset.class_names),
+        mean=config.data.mean or dataset.mean,
+        std=config.data.std or dataset.std,
+        streamed=streamed,
+        steps_per_epoch=per_epoch,
+        total_steps=config.optim.steps or config.optim.epochs * per_epoch,
+    )
+    channels = data.image_shape[-1]
+    if len(data.mean) != channels or len(data.std) != channels:
+        raise ConfigError(f"--mean and --std need {channels} numbers for the channels of {data.name}")
+    return data
+
+
+def split_training(config: Config, dataset: AnyDataset) -> tuple[AnySplit, AnySplit | None]:
+    """The images to train on, and those held out: the data set's own validation split where it has one.
+
+    Raises:
+        ConfigError: The validation set would take all images of a class.
+    """
+    train: AnySplit = dataset.train
+    own = None if isinstance(dataset, Dataset) else dataset.val
+    size = config.data.val_size
+    if size is None:
+        size = min(HELD_OUT, int(HELD_OUT_FRACTION * len(train)))
+    if own is not None or not size:
+        return train, own
+    try:
+        return hold_out(train, size, config.run.seed)
+    except ValueError as error:
+        raise ConfigError(f"--val-size: {error}") from None
