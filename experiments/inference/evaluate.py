@@ -20,9 +20,8 @@ from experiments.runs import plots
 from experiments.runs.folder import device, versions
 from experiments.settings.datasets import STREAMED, complaint, load
 from jax_resnet import checkpoint
-from jax_resnet.data import SILENT, Dataset
+from jax_resnet.data import SILENT
 from jax_resnet.data.augment import normalize
-from jax_resnet.data.padding import padded
 from jax_resnet.data.registry import lookup
 from jax_resnet.models import create_model
 from jax_resnet.models.registry import find
@@ -46,8 +45,7 @@ def evaluate_weights(config: EvaluateConfig, console: Console) -> dict[str, Any]
         raise ConfigError(f"{out} holds an evaluation already: --overwrite it, or name another --out")
     image_size = config.image_size or trained.get("image_shape", [IMAGE_SIZE])[0]
     dataset = load(dataclasses.replace(config, image_size=image_size), console)
-    if isinstance(dataset, Dataset):
-        dataset = padded(dataset, find(name).image_shape[:2])
+    dataset = dataset.padded(find(name).image_shape[:2])
     mean = config.mean or tuple(trained.get("mean", dataset.mean))
     std = config.std or tuple(trained.get("std", dataset.std))
     channels = dataset.test.image_shape[-1]

@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Protocol
 
 from jax_resnet import data
-from jax_resnet.data import Dataset, Reporter
-from jax_resnet.data.streaming.dataset import StreamedDataset, find_prepared, open_streamed
+from jax_resnet.data import Dataset, Reporter, Split
+from jax_resnet.data.streaming.dataset import find_prepared, open_streamed
 
-AnyDataset = Dataset | StreamedDataset
 # Pictures in folders, or what TFDS prepared; ImageNet as TFDS has it.
 STREAMED = ("folder", "imagenet2012")
 
@@ -40,7 +39,7 @@ class Wanted(Protocol):
         """Processes that decode streamed pictures."""
 
 
-def load(wanted: Wanted, reporter: Reporter) -> AnyDataset:
+def load(wanted: Wanted, reporter: Reporter) -> Dataset[Split]:
     """Loads or opens it.
 
     Raises:

@@ -12,14 +12,12 @@ from flax import linen as nn
 from experiments.inference.network import initialize_from
 from experiments.program.errors import ConfigError, ExperimentError
 from experiments.settings.config import Config
-from experiments.settings.datasets import AnyDataset
 from jax_resnet import optim
-from jax_resnet.data import Dataset
+from jax_resnet.data import Dataset, Split
 from jax_resnet.data.augment import make_augment, make_mix, normalize
-from jax_resnet.data.batches import Batches, steps_per_epoch, train_batches
-from jax_resnet.data.padding import padded
+from jax_resnet.data.order import Batches, steps_per_epoch
 from jax_resnet.data.splits import hold_out
-from jax_resnet.data.streaming.split import AnySplit
+from jax_resnet.errors import BatchSizeError, ValSizeError
 from jax_resnet.models import create_model
 from jax_resnet.models.registry import find
 from jax_resnet.parallel import Plan, data_mesh, process_shard
@@ -61,9 +59,9 @@ class Experiment:
 
     config: Config
     described: dict[str, Any]
-    train: AnySplit
-    val: AnySplit | None
-    test: AnySplit
+    train: Split
+    val: Split | None
+    test: Split
     model: nn.Module
     tx: optax.GradientTransformation
     schedule: optim.Schedule
@@ -79,8 +77,7 @@ class Experiment:
 
     def batches(self, start: int) -> Batches:
         """Training batches from step ``start`` on, without end."""
-        return train_batches(
-            self.train,
+        return self.train.train_batches(
             self.config.optim.batch_size,
             seed=self.config.run.seed,
             start=start,
@@ -99,29 +96,28 @@ class Experiment:
         return float(self.schedule(np.int32(step)))
 
 
-def build(config: Config, dataset: AnyDataset) -> Experiment:
+def build(config: Config, dataset: Dataset[Split]) -> Experiment:
     """Makes network, optimizer, steps and initial state.
 
     Raises:
         ConfigError: Settings that do not go with the data.
     """
     mean, std = config.data.mean or dataset.mean, config.data.std or dataset.std
-    if isinstance(dataset, Dataset):
-        dataset = padded(dataset, find(config.model.arch).image_shape[:2])
+    dataset = dataset.padded(find(config.model.arch).image_shape[:2])
     image_shape = dataset.train.image_shape
     if len(mean) != image_shape[-1] or len(std) != image_shape[-1]:
         raise ConfigError(
             f"--mean and --std need {image_shape[-1]} numbers for the channels of {dataset.name}"
         )
-    training: AnySplit = dataset.train
-    val: AnySplit | None = None if isinstance(dataset, Dataset) else dataset.val
+    training, val = dataset.train, dataset.val
     try:
         if config.data.val_size and val is None:
             training, val = hold_out(dataset.train, config.data.val_size, config.run.seed)
         per_epoch = steps_per_epoch(len(training), config.optim.batch_size)
-    except ValueError as error:
-        flag = "--val-size" if "validation" in str(error) else "--batch-size"
-        raise ConfigError(f"{flag}: {error}") from None
+    except ValSizeError as error:
+        raise ConfigError(f"--val-size: {error}") from None
+    except BatchSizeError as error:
+        raise ConfigError(f"--batch-size: {error}") from None
     plan = make_plan(config)
     total = config.optim.steps or config.optim.epochs * per_epoch
 
@@ -146,7 +142,7 @@ def build(config: Config, dataset: AnyDataset) -> Experiment:
     augment = make_augment(
         mean,
         std,
-        crop_padding=config.data.crop_padding if isinstance(dataset, Dataset) else 0,
+        crop_padding=0 if dataset.streamed else config.data.crop_padding,
         flip=config.data.flip,
         randaugment_ops=config.data.randaugment,
         randaugment_magnitude=config.data.randaugment_magnitude,
