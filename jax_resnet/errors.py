@@ -19,3 +19,27 @@ class WeightsError(JaxResnetError, ValueError):
 
 class ModelError(JaxResnetError, ValueError):
     """An unknown network, or options that a network cannot have."""
+
+
+class BatchSizeError(JaxResnetError, ValueError):
+    """A batch size that the data or the processes do not allow.
+
+    Attributes:
+        batch_size: The batch size that was asked for.
+    """
+
+    def __init__(self, message: str, *, batch_size: int = 0) -> None:  # the default is for pickle
+        super().__init__(message)
+        self.batch_size = batch_size
+
+
+class ValSizeError(JaxResnetError, ValueError):
+    """A validation set that cannot be held out.
+
+    Attributes:
+        size: The number of examples that was asked for.
+    """
+
+    def __init__(self, message: str, *, size: int = 0) -> None:  # the default is for pickle
+        super().__init__(message)
+        self.size = size

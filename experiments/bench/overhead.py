@@ -21,7 +21,7 @@ from experiments.settings.config import Config
 from experiments.training.build import Experiment, build_experiment
 from experiments.training.loop import Loop
 from jax_resnet.checkpoint import Checkpointer
-from jax_resnet.data import Dataset, Split
+from jax_resnet.data import ArraySplit, Dataset
 
 IMAGES = 12_800
 
@@ -48,11 +48,11 @@ def loop_cost(config: BenchConfig, console: Console) -> list[dict[str, Any]]:
     return rows
 
 
-def random_images(size: int) -> Dataset:
+def random_images(size: int) -> Dataset[ArraySplit]:
     """Noise in the form of CIFAR-10."""
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (IMAGES, size, size, 3), np.uint8)
-    split = Split(images, random.integers(0, 10, IMAGES).astype(np.int32))
+    split = ArraySplit(images, random.integers(0, 10, IMAGES).astype(np.int32))
     return Dataset("noise", split, split, tuple("0123456789"), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
 

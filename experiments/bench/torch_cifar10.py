@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from experiments.bench.torch_steps import network
 from jax_resnet import data
-from jax_resnet.data import Split
+from jax_resnet.data import ArraySplit
 from jax_resnet.data.splits import hold_out
 
 
@@ -54,7 +54,7 @@ class ToNormalized:
 class Images(Dataset):
     """A split, transformed image by image."""
 
-    def __init__(self, split: Split, *transforms: Callable) -> None:
+    def __init__(self, split: ArraySplit, *transforms: Callable) -> None:
         """Keeps both."""
         self.split, self.transforms = split, transforms
 
@@ -90,8 +90,6 @@ def main() -> None:
 
     dataset = data.load("cifar10")
     training, validation = hold_out(dataset.train, 5000, seed=0)
-    assert isinstance(training, Split)
-    assert isinstance(validation, Split)
     to_tensor = ToNormalized(dataset.mean, dataset.std)
     train_loader = DataLoader(
         Images(training, random_crop, random_flip, to_tensor),

@@ -17,11 +17,9 @@ from experiments.program.console import Console
 from experiments.program.errors import ConfigError
 from experiments.runs import plots
 from experiments.runs.environment import device, versions
-from experiments.settings.datasets import AnyDataset
 from jax_resnet._files import write_text
-from jax_resnet.data import SILENT, Dataset
+from jax_resnet.data import SILENT, Dataset, Split
 from jax_resnet.data.augment import normalize
-from jax_resnet.data.padding import padded
 from jax_resnet.data.registry import lookup
 from jax_resnet.models.registry import find
 from jax_resnet.train import Network, make_eval_step
@@ -93,17 +91,15 @@ def count_classes(config: EvaluateConfig) -> int:
     return len(lookup(config.dataset).class_names)
 
 
-def load_for(network: TrainedNetwork, config: EvaluateConfig, console: Console) -> AnyDataset:
+def load_for(network: TrainedNetwork, config: EvaluateConfig, console: Console) -> Dataset[Split]:
     """The data set, with images of the size that the network takes."""
     size = config.image_size or network.data.get("image_shape", [IMAGE_SIZE])[0]
     dataset = dataclasses.replace(config, image_size=size).load(console)
-    if isinstance(dataset, Dataset):
-        dataset = padded(dataset, find(network.name).image_shape[:2])
-    return dataset
+    return dataset.padded(find(network.name).image_shape[:2])
 
 
 def normalization(
-    network: TrainedNetwork, config: EvaluateConfig, dataset: AnyDataset
+    network: TrainedNetwork, config: EvaluateConfig, dataset: Dataset[Split]
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation: the flags', else the run's, else the data set's.
 
@@ -125,7 +121,7 @@ def per_class_accuracy(confusion: np.ndarray, class_names: Sequence[str]) -> dic
 
 
 def print_result(
-    name: str, dataset: AnyDataset, result: Evaluation, per_class: dict[str, float], console: Console
+    name: str, dataset: Dataset[Split], result: Evaluation, per_class: dict[str, float], console: Console
 ) -> None:
     """Prints accuracy per class and over all images."""
     width = max(map(len, dataset.class_names))

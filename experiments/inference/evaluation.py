@@ -8,8 +8,7 @@ import jax
 import numpy as np
 
 from jax_resnet import train
-from jax_resnet.data.batches import eval_batches
-from jax_resnet.data.streaming.split import AnySplit
+from jax_resnet.data import Split
 from jax_resnet.parallel import allgather_rows, process_shard
 
 
@@ -34,7 +33,7 @@ class Evaluation(NamedTuple):
 def evaluate(
     eval_step: Callable[[train.Variables, train.Batch], tuple[jax.Array, train.Metrics]],
     variables: train.Variables,
-    split: AnySplit,
+    split: Split,
     batch_size: int,
     advance: Callable[[int], None] = lambda n: None,
 ) -> Evaluation:
@@ -50,7 +49,7 @@ def evaluate(
     batch_size = min(batch_size, len(split))
     batch_size += -batch_size % jax.device_count()
     loss, correct, count, logits, labels = 0.0, 0, 0, [], []
-    with closing(eval_batches(split, batch_size, shard=process_shard())) as batches:
+    with closing(split.eval_batches(batch_size, shard=process_shard())) as batches:
         for batch in batches:
             batch_logits, metrics = eval_step(variables, batch)
             logits.append(np.asarray(batch_logits))

@@ -11,8 +11,7 @@ from experiments.report.runs import Run
 from experiments.settings.config import DataConfig
 from experiments.settings.fields import from_dict
 from jax_resnet import data
-from jax_resnet.data import SILENT
-from jax_resnet.data.streaming.split import AnySplit
+from jax_resnet.data import SILENT, Split
 
 
 class TestImages:
@@ -23,7 +22,7 @@ class TestImages:
     def __init__(self, data_dir: str | None) -> None:
         """Looks in ``data_dir``, or where each run had its data."""
         self._data_dir = data_dir
-        self._loaded: dict[Any, AnySplit] = {}
+        self._loaded: dict[Any, Split] = {}
 
     def of(self, run: Run, index: Sequence[int]) -> np.ndarray:
         """Some of the images that a run was tested on.
@@ -50,13 +49,13 @@ class TestImages:
             raise ExperimentError(reason) from error
 
 
-def _test_split(wanted: DataConfig) -> AnySplit:
+def _test_split(wanted: DataConfig) -> Split:
     if wanted.is_streamed:  # which are never fetched
         return wanted.load(SILENT).test
     return data.load(wanted.dataset, data_dir=wanted.data_dir, download=False).test
 
 
-def _checked(split: AnySplit, run: Run) -> AnySplit:
+def _checked(split: Split, run: Run) -> Split:
     assert run.predictions is not None
     labels = run.predictions.labels
     same = len(split) == len(labels) if split.labels is None else np.array_equal(split.labels, labels)

@@ -3,14 +3,16 @@
 import contextlib
 import os
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from experiments.program.errors import ExperimentError
 
 try:
     import fcntl
+
+    CAN_LOCK = True
 except ImportError:  # Windows: there two runs in one folder are not noticed
-    fcntl: Any = None  # type: ignore[no-redef]
+    CAN_LOCK = False
 
 
 class FolderLock:
@@ -31,7 +33,7 @@ class FolderLock:
     def _locked_file(self, folder: Path) -> int:
         while True:
             file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
-            if fcntl is None:
+            if not CAN_LOCK:
                 return file
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -8,10 +8,9 @@ from typing import Literal
 from experiments.program.errors import ConfigError
 from experiments.settings.fields import setting
 from jax_resnet import data
-from jax_resnet.data import Dataset, Reporter
-from jax_resnet.data.streaming.dataset import StreamedDataset, find_prepared, open_streamed
+from jax_resnet.data import Dataset, Reporter, Split
+from jax_resnet.data.streaming.dataset import find_prepared, open_streamed
 
-AnyDataset = Dataset | StreamedDataset
 # Data sets whose images are decoded as they are needed: folders of images, and ImageNet as TFDS prepares it.
 STREAMED_DATASETS = ("folder", "imagenet2012")
 
@@ -66,7 +65,7 @@ class DataSource:
                 f"--archive and --mirror are not for {self.dataset}, which is read in place: leave them out"
             )
 
-    def load(self, reporter: Reporter) -> AnyDataset:
+    def load(self, reporter: Reporter) -> Dataset[Split]:
         """Loads the data set, or opens it where it is streamed.
 
         Raises:

@@ -12,12 +12,12 @@ from flax import linen as nn
 from experiments.inference.network import initialize_from
 from experiments.program.errors import ConfigError, ExperimentError
 from experiments.settings.config import Config
-from experiments.settings.datasets import AnyDataset
 from experiments.training.optimizer import make_optimizer, make_schedule
 from experiments.training.prepare import TrainingData, prepare_data
 from jax_resnet import optim
+from jax_resnet.data import Dataset, Split
 from jax_resnet.data.augment import make_augment, make_mix, normalize
-from jax_resnet.data.batches import Batches, train_batches
+from jax_resnet.data.order import Batches
 from jax_resnet.models import create_model
 from jax_resnet.parallel import Plan, data_mesh, process_shard
 from jax_resnet.train import (
@@ -95,8 +95,7 @@ class Experiment:
 
     def batches(self, start: int) -> Batches:
         """Training batches from step ``start`` on, without end."""
-        return train_batches(
-            self.data.train,
+        return self.data.train.train_batches(
             self.config.optim.batch_size,
             seed=self.config.run.seed,
             start=start,
@@ -112,7 +111,7 @@ class Experiment:
 
 
 def build_experiment(
-    config: Config, dataset: AnyDataset, *, steps_per_dispatch: int | None = None
+    config: Config, dataset: Dataset[Split], *, steps_per_dispatch: int | None = None
 ) -> Experiment:
     """Makes the network, the optimizer, the compiled steps and the initial state.
 
@@ -200,7 +199,7 @@ def make_steps(
     augment = make_augment(
         data.mean,
         data.std,
-        crop_padding=0 if data.streamed else config.data.crop_padding,
+        crop_padding=0 if data.train.streamed else config.data.crop_padding,
         flip=config.data.flip,
         randaugment_ops=config.data.randaugment,
         randaugment_magnitude=config.data.randaugment_magnitude,

@@ -21,7 +21,7 @@ from experiments.runs.folder import STOPPED, WATCHED, RunFolder
 from experiments.training.build import Experiment
 from experiments.training.metrics import TrainingMetrics, diverged
 from jax_resnet.checkpoint import Checkpointer
-from jax_resnet.data.streaming.split import AnySplit
+from jax_resnet.data import Split
 from jax_resnet.parallel import process_max
 from jax_resnet.train import Batch, Metrics, TrainState
 
@@ -254,7 +254,7 @@ class Loop:
         self.console.line(f"[{epoch}] Test Loss: {result.loss:.4f}, Accuracy: {result.accuracy:.2%}")
         self._watched.add(self.step)
 
-    def _evaluate(self, kind: str, name: str, split: AnySplit, **fields: str) -> Evaluation:
+    def _evaluate(self, kind: str, name: str, split: Split, **fields: str) -> Evaluation:
         with self.console.progress(f"{name} (images)", len(split)) as show:
 
             def advance(images: int) -> None:

@@ -5,12 +5,10 @@ from typing import Any
 
 from experiments.program.errors import ConfigError
 from experiments.settings.config import Config
-from experiments.settings.datasets import AnyDataset
-from jax_resnet.data import Dataset
-from jax_resnet.data.batches import steps_per_epoch
-from jax_resnet.data.padding import padded
+from jax_resnet.data import Dataset, Split
+from jax_resnet.data.order import steps_per_epoch
 from jax_resnet.data.splits import hold_out
-from jax_resnet.data.streaming.split import AnySplit
+from jax_resnet.errors import BatchSizeError, ValSizeError
 from jax_resnet.models.registry import find
 
 # Images held out unless --val-size says otherwise: the 5,000 of He et al. 2015, or this fraction of fewer.
@@ -29,19 +27,17 @@ class TrainingData:
         class_names: The name of each label.
         mean: Per-channel mean of pixels scaled to [0, 1].
         std: Per-channel standard deviation of pixels scaled to [0, 1].
-        streamed: Whether images are decoded, and cropped, as they are needed.
         steps_per_epoch: Full batches in one pass.
         total_steps: Steps of the whole training.
     """
 
     name: str
-    train: AnySplit
-    val: AnySplit | None
-    test: AnySplit
+    train: Split
+    val: Split | None
+    test: Split
     class_names: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    streamed: bool
     steps_per_epoch: int
     total_steps: int
 
@@ -67,19 +63,19 @@ class TrainingData:
         }
 
 
-def prepare_data(config: Config, dataset: AnyDataset) -> TrainingData:
+def prepare_data(config: Config, dataset: Dataset[Split]) -> TrainingData:
     """Pads small images, holds out a validation set and counts steps.
 
     Raises:
         ConfigError: Settings that do not fit the data; the message names the flag.
     """
-    streamed = not isinstance(dataset, Dataset)
-    if isinstance(dataset, Dataset):
-        dataset = padded(dataset, find(config.model.arch).image_shape[:2])
-    train, val = split_training(config, dataset)
+    dataset = dataset.padded(find(config.model.arch).image_shape[:2])
     try:
+        train, val = split_training(config, dataset)
         per_epoch = steps_per_epoch(len(train), config.optim.batch_size)
-    except ValueError as error:
+    except ValSizeError as error:
+        raise ConfigError(f"--val-size: {error}") from None
+    except BatchSizeError as error:
         raise ConfigError(f"--batch-size: {error}") from None
     data = TrainingData(
         name=dataset.name,
@@ -89,7 +85,6 @@ def prepare_data(config: Config, dataset: AnyDataset) -> TrainingData:
         class_names=tuple(dataset.class_names),
         mean=config.data.mean or dataset.mean,
         std=config.data.std or dataset.std,
-        streamed=streamed,
         steps_per_epoch=per_epoch,
         total_steps=config.optim.steps or config.optim.epochs * per_epoch,
     )
@@ -99,20 +94,15 @@ def prepare_data(config: Config, dataset: AnyDataset) -> TrainingData:
     return data
 
 
-def split_training(config: Config, dataset: AnyDataset) -> tuple[AnySplit, AnySplit | None]:
+def split_training(config: Config, dataset: Dataset[Split]) -> tuple[Split, Split | None]:
     """The images to train on, and those held out: the data set's own validation split where it has one.
 
     Raises:
-        ConfigError: The validation set would take all images of a class.
+        ValSizeError: The validation set would take all images of a class.
     """
-    train: AnySplit = dataset.train
-    own = None if isinstance(dataset, Dataset) else dataset.val
     size = config.data.val_size
     if size is None:
-        size = min(HELD_OUT, int(HELD_OUT_FRACTION * len(train)))
-    if own is not None or not size:
-        return train, own
-    try:
-        return hold_out(train, size, config.run.seed)
-    except ValueError as error:
-        raise ConfigError(f"--val-size: {error}") from None
+        size = min(HELD_OUT, int(HELD_OUT_FRACTION * len(dataset.train)))
+    if dataset.val is not None or not size:
+        return dataset.train, dataset.val
+    return hold_out(dataset.train, size, config.run.seed)

@@ -6,7 +6,7 @@
 Importing this needs NumPy alone; TFDS and the like are imported when there is work for them.
 """
 
-from jax_resnet.data.dataset import Dataset, Split
+from jax_resnet.data.dataset import ArraySplit, Dataset, Split
 from jax_resnet.data.loader import default_data_dir, load
 from jax_resnet.data.registry import list_datasets
 from jax_resnet.data.reporter import SILENT, Reporter
@@ -14,6 +14,7 @@ from jax_resnet.errors import DataError
 
 __all__ = [
     "SILENT",
+    "ArraySplit",
     "DataError",
     "Dataset",
     "Reporter",

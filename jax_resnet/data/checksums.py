@@ -4,12 +4,12 @@ import hashlib
 
 import numpy as np
 
-from jax_resnet.data.dataset import Split
+from jax_resnet.data.dataset import Splits
 from jax_resnet.data.registry import Spec
 from jax_resnet.errors import DataError
 
 
-def check(splits: tuple[Split, Split], spec: Spec, origin: str) -> None:
+def check(splits: Splits, spec: Spec, origin: str) -> None:
     """Checks shapes, dtypes, label ranges and, where they are known, the SHA-256 sums.
 
     Args:

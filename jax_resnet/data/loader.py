@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jax_resnet.data.dataset import Dataset, Split, channel_statistics
+from jax_resnet.data.dataset import ArrayDataset, Dataset, Splits, channel_statistics
 from jax_resnet.data.locks import preparing
 from jax_resnet.data.prepared import cache, read
 from jax_resnet.data.prepared.write import prepare
@@ -29,7 +29,7 @@ def load(
     mirrors: Sequence[str] = (),
     download: bool = True,
     reporter: Reporter = SILENT,
-) -> Dataset:
+) -> ArrayDataset:
     """Loads a data set into memory, the same bytes in the same order whatever the source.
 
     A data set that tensorflow-datasets has prepared under `data_dir` (in ArrayRecord form, by anyone)
@@ -82,7 +82,7 @@ def load(
     return dataset
 
 
-def _read(prepared: read.Prepared, spec: Spec, root: Path, reporter: Reporter) -> Dataset:
+def _read(prepared: read.Prepared, spec: Spec, root: Path, reporter: Reporter) -> ArrayDataset:
     try:
         cached = cache.read(cache.path_for(root / spec.name), spec, prepared.fingerprint())
     except ValueError as error:
@@ -93,7 +93,7 @@ def _read(prepared: read.Prepared, spec: Spec, root: Path, reporter: Reporter) -
     return _cached(_dataset(spec, read.read(prepared, spec, reporter)), prepared, root, reporter)
 
 
-def _cached(dataset: Dataset, prepared: read.Prepared, root: Path, reporter: Reporter) -> Dataset:
+def _cached(dataset: ArrayDataset, prepared: read.Prepared, root: Path, reporter: Reporter) -> ArrayDataset:
     try:
         cache.write(cache.path_for(root / dataset.name), dataset, prepared.fingerprint())
     except OSError as error:
@@ -102,13 +102,13 @@ def _cached(dataset: Dataset, prepared: read.Prepared, root: Path, reporter: Rep
     return dataset
 
 
-def _dataset(spec: Spec, splits: tuple[Split, Split]) -> Dataset:
+def _dataset(spec: Spec, splits: Splits) -> ArrayDataset:
     train, test = splits
     mean, std = channel_statistics(train.images)
     return Dataset(spec.name, train, test, spec.class_names, mean, std)
 
 
-def _equal(left: tuple[Split, Split], right: tuple[Split, Split]) -> bool:
+def _equal(left: Splits, right: Splits) -> bool:
     return all(
         np.array_equal(a.images, b.images) and np.array_equal(a.labels, b.labels)
         # Coarse labels follow from the fine ones.

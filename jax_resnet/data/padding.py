@@ -1,31 +1,25 @@
-"""Small images for networks that want larger ones: MNIST's 28x28 digits on 32x32, as LeNet-5 had them."""
-
-import dataclasses
+"""Pads small images for networks that want larger ones: MNIST's 28x28 digits to LeNet-5's 32x32."""
 
 import numpy as np
 
-from jax_resnet.data.dataset import Dataset, Split
+__all__ = ["pad"]
 
 
 def pad(images: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Centers images, uint8 (N, H, W, channels), on black ones of that size, where they are smaller.
+    """Centers images on black where they are smaller than ``(height, width)``.
 
-    An odd pixel goes below and to the right.
+    An odd row of padding goes below, an odd column to the right.
+
+    Args:
+        images: uint8 array of shape (N, H, W, channels).
+        height: Least height of the result, in pixels.
+        width: Least width of the result, in pixels.
+
+    Returns:
+        uint8 array of shape (N, max(H, height), max(W, width), channels).
     """
     missing = (max(0, height - images.shape[1]), max(0, width - images.shape[2]))
     if not any(missing):
         return images
     (top, bottom), (left, right) = ((n // 2, n - n // 2) for n in missing)
     return np.pad(images, ((0, 0), (top, bottom), (left, right), (0, 0)))
-
-
-def padded(dataset: Dataset, size: tuple[int, int]) -> Dataset:
-    """The data set with its images padded to ``(height, width)`` or more; ``mean`` and ``std`` stay.
-
-    Larger images stay as they are.
-    """
-
-    def on(split: Split) -> Split:
-        return dataclasses.replace(split, images=pad(split.images, *size))
-
-    return dataclasses.replace(dataset, train=on(dataset.train), test=on(dataset.test))

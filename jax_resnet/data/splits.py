@@ -1,24 +1,35 @@
-"""A validation set held out of the training data."""
+"""A validation split held out of the training split."""
+
+from typing import TypeVar
 
 import numpy as np
 
-from jax_resnet.data.streaming.split import AnySplit
+from jax_resnet.data.dataset import Split
+from jax_resnet.errors import ValSizeError
+
+__all__ = ["hold_out"]
+
+SplitT = TypeVar("SplitT", bound=Split)
 
 
-def hold_out(split: AnySplit, size: int, seed: int) -> tuple[AnySplit, AnySplit]:
-    """Parts a split at random into ``(rest, held_out)``, the latter with every class as often as the next.
+def hold_out(split: SplitT, size: int, seed: int) -> tuple[SplitT, SplitT]:
+    """Divides a split at random into ``(rest, held_out)``, with equally many held out of every class.
 
-    Where ``size`` is no multiple of the number of classes, some classes give one example more. Where the
-    labels are not known without reading everything, any examples are held out.
+    Where ``size`` is not a multiple of the number of classes, some classes give one example more. Where the
+    labels are not known without reading all images, the examples are drawn regardless of class.
 
     Args:
         split: The data.
-        size: Examples to hold out.
-        seed: Equal seeds part equally.
+        size: Number of examples to hold out, 1 or more.
+        seed: Seed of the choice; equal seeds choose equally.
 
     Raises:
-        ValueError: A class has too few examples, or nothing would be left to train on.
+        ValSizeError: A class has too few examples, or nothing would be left to train on.
     """
+    if size < 1:
+        raise ValSizeError(f"a validation set holds at least 1 image, not {size}", size=size)
+    if not len(split):
+        raise ValSizeError("a validation set cannot be held out of 0 images", size=size)
     rng = np.random.default_rng([seed, 1])
     labels = split.labels
     if labels is None:
@@ -26,15 +37,25 @@ def hold_out(split: AnySplit, size: int, seed: int) -> tuple[AnySplit, AnySplit]
     classes = int(labels.max()) + 1
     sizes = np.full(classes, size // classes)
     sizes[rng.permutation(classes)[: size % classes]] += 1
-    held_out = []
-    for label, count in enumerate(sizes):
-        members = np.flatnonzero(labels == label)
-        if count >= len(members):
-            raise ValueError(
-                f"a validation set of {size} takes {count} of the {len(members)} examples of class {label}: "
-                f"hold out fewer than {classes * len(members)}"
-            )
-        held_out.append(rng.choice(members, count, replace=False))
+    held_out = [_choose(labels, label, count, size, rng) for label, count in enumerate(sizes)]
     chosen = np.zeros(len(split), bool)
     chosen[np.concatenate(held_out)] = True
     return split.take(~chosen), split.take(chosen)
+
+
+def _choose(labels: np.ndarray, label: int, count: int, size: int, rng: np.random.Generator) -> np.ndarray:
+    members = np.flatnonzero(labels == label)
+    if not len(members):
+        raise ValSizeError(
+            f"a validation set takes its images from every class, and class {label} has no training image: "
+            "renumber the classes without it, or hold nothing out",
+            size=size,
+        )
+    if count >= len(members):
+        classes = int(labels.max()) + 1
+        raise ValSizeError(
+            f"a validation set of {size} takes {count} of the {len(members)} examples of class {label}: "
+            f"hold out fewer than {classes * len(members)}",
+            size=size,
+        )
+    return rng.choice(members, count, replace=False)

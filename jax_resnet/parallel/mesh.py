@@ -19,7 +19,7 @@ def data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
 
 
 def process_shard() -> tuple[int, int]:
-    """This process's ``shard=(index, count)`` of each batch, for ``data.batches``."""
+    """This process's ``shard=(index, count)`` of each batch, for a split's batches."""
     return jax.process_index(), jax.process_count()
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 
-from jax_resnet.data import Dataset, Split
-from jax_resnet.data.padding import pad, padded
+from jax_resnet.data import ArraySplit, Dataset
+from jax_resnet.data.padding import pad
 
 
 def test_padding_centres_on_black():
@@ -21,11 +21,11 @@ def test_images_of_the_size_or_larger_stay():
 def test_a_padded_data_set_keeps_its_labels_and_statistics():
     rng = np.random.default_rng(0)
     train, test = (
-        Split(rng.integers(0, 256, (n, 28, 28, 1), dtype=np.uint8), np.arange(n, dtype=np.int32))
+        ArraySplit(rng.integers(0, 256, (n, 28, 28, 1), dtype=np.uint8), np.arange(n, dtype=np.int32))
         for n in (4, 3)
     )
     dataset = Dataset("mnist", train, test, ("0",), (0.1,), (0.3,))
-    found = padded(dataset, (32, 32))
+    found = dataset.padded((32, 32))
     assert (found.mean, found.std) == (dataset.mean, dataset.std)
     for new, old in ((found.train, train), (found.test, test)):
         np.testing.assert_array_equal(new.images[:, 2:-2, 2:-2], old.images)

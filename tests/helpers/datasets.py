@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from jax_resnet.data import Split, registry
+from jax_resnet.data import ArraySplit, registry
 
 TRAIN, TEST = 50, 20
 
@@ -35,7 +35,7 @@ def tiny_splits(spec, seed=0):
     def split(size):
         coarse = rng.integers(0, len(spec.coarse_names), size, np.int32) if spec.coarse_names else None
         images = rng.integers(0, 256, (size, *spec.image_shape), np.uint8)
-        return Split(images, rng.integers(0, len(spec.class_names), size, np.int32), coarse)
+        return ArraySplit(images, rng.integers(0, len(spec.class_names), size, np.int32), coarse)
 
     return split(TRAIN), split(TEST)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jax_resnet.data.dataset import Dataset, Split
+from jax_resnet.data.dataset import ArrayDataset, ArraySplit, Dataset
 from jax_resnet.data.locks import UNFINISHED
 from jax_resnet.data.registry import Spec
 
@@ -20,7 +20,7 @@ def path_for(folder: Path) -> Path:
     return folder / "jax_resnet_decoded.npz"
 
 
-def write(path: Path, dataset: Dataset, fingerprint: str) -> None:
+def write(path: Path, dataset: ArrayDataset, fingerprint: str) -> None:
     """Writes the cache, whole or not at all.
 
     Args:
@@ -48,7 +48,7 @@ def write(path: Path, dataset: Dataset, fingerprint: str) -> None:
         raise
 
 
-def read(path: Path, spec: Spec, fingerprint: str) -> Dataset | None:
+def read(path: Path, spec: Spec, fingerprint: str) -> ArrayDataset | None:
     """Reads the cache; None where there is none of these files.
 
     Each array is checked against the CRC-32 that the zip format keeps of it.
@@ -63,7 +63,7 @@ def read(path: Path, spec: Spec, fingerprint: str) -> Dataset | None:
             if about["format"] != _FORMAT or about["fingerprint"] != fingerprint:
                 return None
             train, test = (
-                Split(
+                ArraySplit(
                     arrays[f"{name}_images"],
                     arrays[f"{name}_labels"],
                     arrays[f"{name}_coarse_labels"] if spec.coarse_names else None,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from jax_resnet.data.checksums import check
-from jax_resnet.data.dataset import Split
+from jax_resnet.data.dataset import ArraySplit, Splits
 from jax_resnet.data.registry import Spec
 from jax_resnet.data.reporter import Reporter
 from jax_resnet.errors import DataError
@@ -113,7 +113,7 @@ def _shard_names(info: dict[str, Any], split: dict[str, Any]) -> list[str]:
     ]
 
 
-def read(prepared: Prepared, spec: Spec, reporter: Reporter) -> tuple[Split, Split]:
+def read(prepared: Prepared, spec: Spec, reporter: Reporter) -> Splits:
     """Decodes a prepared data set into the order of the original archive, and checks it.
 
     Raises:
@@ -136,7 +136,7 @@ def read(prepared: Prepared, spec: Spec, reporter: Reporter) -> tuple[Split, Spl
     return train, test
 
 
-def _read_split(tfds: Any, builder: Any, name: str, spec: Spec, advance: Callable[[int], None]) -> Split:
+def _read_split(tfds: Any, builder: Any, name: str, spec: Spec, advance: Callable[[int], None]) -> ArraySplit:
     # Decoding the PNGs here takes half as long as through TFDS, and needs no advice on OpenCV.
     source = builder.as_data_source(name, decoders={"image": tfds.decode.SkipDecoding()})
     examples: list[dict[str, Any]] = []
@@ -149,7 +149,7 @@ def _read_split(tfds: Any, builder: Any, name: str, spec: Spec, advance: Callabl
         advance(len(chunk))
     order = _original_order(name, [example.get("id") for example in examples])
     coarse = np.array([example.get("coarse_label", -1) for example in examples], np.int32)
-    return Split(
+    return ArraySplit(
         images=images[order],
         labels=np.array([example["label"] for example in examples], np.int32)[order],
         coarse_labels=coarse[order] if spec.coarse_names else None,

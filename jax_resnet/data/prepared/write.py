@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from jax_resnet.data.dataset import Split
+from jax_resnet.data.dataset import ArraySplit, Splits
 from jax_resnet.data.locks import UNFINISHED
 from jax_resnet.data.registry import Spec
 from jax_resnet.data.reporter import Reporter
 from jax_resnet.errors import DataError
 
 
-def prepare(data_dir: Path, spec: Spec, splits: tuple[Split, Split], reporter: Reporter) -> None:
+def prepare(data_dir: Path, spec: Spec, splits: Splits, reporter: Reporter) -> None:
     """Prepares ``<data_dir>/<name>/<version>``, with the features and ids of TFDS's own builder.
 
     It is written beside its place and moved there when whole. If another process was faster, its
@@ -50,7 +50,7 @@ def prepare(data_dir: Path, spec: Spec, splits: tuple[Split, Split], reporter: R
         raise DataError(f"{spec.name} cannot be written to {folder} ({error.strerror or error})") from error
 
 
-def _build(data_dir: str, spec: Spec, splits: tuple[Split, Split], advance: Callable[[int], None]) -> Path:
+def _build(data_dir: str, spec: Spec, splits: Splits, advance: Callable[[int], None]) -> Path:
     import tensorflow_datasets as tfds
 
     class Info(tfds.core.DatasetInfo):
@@ -79,7 +79,7 @@ def _build(data_dir: str, spec: Spec, splits: tuple[Split, Split], advance: Call
                 for name, split in zip(("train", "test"), splits, strict=True)
             }
 
-        def _generate_examples(self, name: str, split: Split) -> Iterator[tuple[int, dict[str, Any]]]:
+        def _generate_examples(self, name: str, split: ArraySplit) -> Iterator[tuple[int, dict[str, Any]]]:
             for index in range(len(split)):
                 yield index, _example(name, split, index, spec)
                 advance(1)
@@ -112,7 +112,7 @@ def _features(tfds: Any, spec: Spec) -> dict[str, Any]:
     return features
 
 
-def _example(name: str, split: Split, index: int, spec: Spec) -> dict[str, Any]:
+def _example(name: str, split: ArraySplit, index: int, spec: Spec) -> dict[str, Any]:
     example: dict[str, Any] = {"image": _png(split.images[index]), "label": int(split.labels[index])}
     if spec.family == "cifar":
         example["id"] = f"{name}_{index:05d}"

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jax_resnet.data.dataset import Split
+from jax_resnet.data.dataset import ArraySplit, Splits
 from jax_resnet.data.registry import Spec
 from jax_resnet.data.sources.archive import read_files
 from jax_resnet.errors import DataError
@@ -30,7 +30,7 @@ _LAYOUTS = {
 }
 
 
-def decode(path: Path, spec: Spec) -> tuple[Split, Split]:
+def decode(path: Path, spec: Spec) -> Splits:
     """Reads an original archive or its extracted folder.
 
     Args:
@@ -66,27 +66,27 @@ def decode(path: Path, spec: Spec) -> tuple[Split, Split]:
     return _join(batches[: len(layout.train)]), batches[-1]
 
 
-def _join(batches: list[Split]) -> Split:
+def _join(batches: list[ArraySplit]) -> ArraySplit:
     coarse = [batch.coarse_labels for batch in batches if batch.coarse_labels is not None]
-    return Split(
+    return ArraySplit(
         images=np.concatenate([batch.images for batch in batches]),
         labels=np.concatenate([batch.labels for batch in batches]),
         coarse_labels=np.concatenate(coarse) if coarse else None,
     )
 
 
-def _split(planes: np.ndarray, labels: list[np.ndarray], spec: Spec) -> Split:
+def _split(planes: np.ndarray, labels: list[np.ndarray], spec: Spec) -> ArraySplit:
     height, width, channels = spec.image_shape
     images = planes.reshape(-1, channels, height, width).transpose(0, 2, 3, 1)
     coarse, fine = (None, labels[0]) if len(labels) == 1 else labels
-    return Split(
+    return ArraySplit(
         images=np.ascontiguousarray(images),
         labels=fine.astype(np.int32),
         coarse_labels=None if coarse is None else coarse.astype(np.int32),
     )
 
 
-def _read_binary(blob: bytes, layout: _Layout, spec: Spec, origin: str) -> Split:
+def _read_binary(blob: bytes, layout: _Layout, spec: Spec, origin: str) -> ArraySplit:
     num_labels = len(layout.label_keys)
     record = num_labels + int(np.prod(spec.image_shape))
     if not blob or len(blob) % record:
@@ -95,7 +95,7 @@ def _read_binary(blob: bytes, layout: _Layout, spec: Spec, origin: str) -> Split
     return _split(records[:, num_labels:], [records[:, i] for i in range(num_labels)], spec)
 
 
-def _read_pickle(blob: bytes, layout: _Layout, spec: Spec, origin: str) -> Split:
+def _read_pickle(blob: bytes, layout: _Layout, spec: Spec, origin: str) -> ArraySplit:
     try:
         content = _Unpickler(io.BytesIO(blob), encoding="bytes").load()
     except DataError as error:

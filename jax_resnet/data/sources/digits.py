@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from jax_resnet.data.dataset import Dataset, Split, channel_statistics
+from jax_resnet.data.dataset import ArrayDataset, ArraySplit, Dataset, channel_statistics
 from jax_resnet.data.registry import Spec
 from jax_resnet.errors import DataError
 
 
-def load(spec: Spec) -> Dataset:
+def load(spec: Spec) -> ArrayDataset:
     """The 1,797 digits of scikit-learn as pictures of 32x32x3, every fifth of a class for testing.
 
     Raises:
@@ -34,8 +34,8 @@ def load(spec: Spec) -> Dataset:
     mean, std = channel_statistics(images[~held_out])
     return Dataset(
         name=spec.name,
-        train=Split(images[~held_out], labels[~held_out]),
-        test=Split(images[held_out], labels[held_out]),
+        train=ArraySplit(images[~held_out], labels[~held_out]),
+        test=ArraySplit(images[held_out], labels[held_out]),
         class_names=spec.class_names,
         mean=mean,
         std=std,

@@ -8,15 +8,13 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from jax_resnet.data.checksums import check
-from jax_resnet.data.dataset import Split
+from jax_resnet.data.dataset import Splits
 from jax_resnet.data.locks import UNFINISHED
 from jax_resnet.data.registry import Spec
 from jax_resnet.data.reporter import Reporter
 from jax_resnet.data.sources import cifar, mnist, npm
 from jax_resnet.data.sources.download import NotFoundError, TooSlowError, download
 from jax_resnet.errors import DataError
-
-Splits = tuple[Split, Split]
 
 
 def from_archive(path: Path, spec: Spec, reporter: Reporter) -> Splits:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jax_resnet.data.dataset import Split
+from jax_resnet.data.dataset import ArraySplit, Splits
 from jax_resnet.data.registry import Spec
 from jax_resnet.data.sources.archive import read_files
 from jax_resnet.errors import DataError
@@ -19,7 +19,7 @@ FILES = (
 )
 
 
-def decode(path: Path, spec: Spec) -> tuple[Split, Split]:
+def decode(path: Path, spec: Spec) -> Splits:
     """Reads the four files from a folder or a tar archive.
 
     Args:
@@ -55,14 +55,14 @@ def _dotted(name: str) -> str:
     return name.replace("-idx", ".idx")
 
 
-def _split(images: np.ndarray, labels: np.ndarray, size: int, spec: Spec, path: Path) -> Split:
+def _split(images: np.ndarray, labels: np.ndarray, size: int, spec: Spec, path: Path) -> ArraySplit:
     height, width, _ = spec.image_shape
     if images.shape != (size, height, width) or labels.shape != (size,):
         raise DataError(
             f"{path} does not hold {spec.title}: images {images.shape} and labels {labels.shape}, "
             f"not {(size, height, width)} and {(size,)}"
         )
-    return Split(images[..., None], labels.astype(np.int32))
+    return ArraySplit(images[..., None], labels.astype(np.int32))
 
 
 def _read_idx(blob: bytes, origin: str) -> np.ndarray:

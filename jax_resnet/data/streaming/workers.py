@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from jax_resnet.data.batches import Batches
+from jax_resnet.data.order import Batches
 from jax_resnet.errors import DataError
 
 MISSING = "streamed data needs grain, which is not installed: pip install 'jax-resnet[stream]'"

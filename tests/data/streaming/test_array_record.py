@@ -9,7 +9,6 @@ import pytest
 from PIL import Image
 
 from jax_resnet.data import DataError
-from jax_resnet.data.batches import eval_batches, train_batches
 from jax_resnet.data.splits import hold_out
 from jax_resnet.data.streaming.dataset import open_streamed
 from jax_resnet.data.streaming.folder import read_folder
@@ -68,7 +67,7 @@ def test_what_tfds_prepared_is_streamed(prepared):
     assert dataset.val is None
     assert (len(dataset.train), len(dataset.test)) == (60, 18)
     assert dataset.train.labels is None
-    with closing(eval_batches(dataset.test, 18)) as batches:
+    with closing(dataset.test.eval_batches(18)) as batches:
         (batch,) = batches
     record = dataset.test.source.source[7]
     with Image.open(io.BytesIO(record["image"])) as picture:
@@ -81,7 +80,7 @@ def test_workers_read_the_same_records(prepared):
     found = []
     for workers in (0, 1):
         dataset = open_streamed("imagenet2012", prepared, image_size=24, workers=workers)
-        with closing(train_batches(dataset.train, 30, seed=0)) as batches:
+        with closing(dataset.train.train_batches(30, seed=0)) as batches:
             found.append([next(batches) for _ in range(3)])
     for one, other in zip(*found, strict=True):
         for name in one:
@@ -102,7 +101,7 @@ def test_what_is_no_such_data_set_is_named(prepared, tmp_path):
     for shard in other.glob("*-train.array_record*"):
         shard.write_bytes(shard.read_bytes()[: shard.stat().st_size // 2])
     with pytest.raises(DataError, match=r"5\.1\.0"):
-        next(train_batches(open_streamed("x", other, image_size=24, workers=0).train, 60, seed=0))
+        next(open_streamed("x", other, image_size=24, workers=0).train.train_batches(60, seed=0))
     info = json.loads((other / "dataset_info.json").read_text())
     (other / "dataset_info.json").write_text(json.dumps({**info, "fileFormat": "tfrecord"}))
     with pytest.raises(DataError, match=r"5\.1\.0 is in tfrecord form.*prepare it with file_format"):

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from jax_resnet.data import DataError
-from jax_resnet.data.batches import epoch_order, eval_batches, train_batches
+from jax_resnet.data.order import epoch_order
 from jax_resnet.data.splits import hold_out
 from jax_resnet.data.streaming.dataset import open_streamed
 from jax_resnet.data.streaming.transforms import center_crop
@@ -33,7 +33,7 @@ def dataset(pictures):
 
 
 def take(split, count, batch_size=16, **options):
-    with closing(train_batches(split, batch_size, **options)) as batches:
+    with closing(split.train_batches(batch_size, **options)) as batches:
         return list(islice(batches, count))
 
 
@@ -102,7 +102,7 @@ def test_evaluation_shows_every_picture_once_and_its_middle(dataset, batch_size,
     if workers and batch_size != 5:
         pytest.skip("once is enough with workers")
     split = dataclasses.replace(dataset.test, workers=workers)
-    with closing(eval_batches(split, batch_size)) as iterator:
+    with closing(split.eval_batches(batch_size)) as iterator:
         batches = list(iterator)
     assert {len(batch["label"]) for batch in batches} == {batch_size}
     mask = np.concatenate([batch["mask"] for batch in batches])
@@ -120,15 +120,15 @@ def test_evaluation_shows_every_picture_once_and_its_middle(dataset, batch_size,
 
 
 def test_processes_share_an_evaluation(dataset):
-    whole = list(eval_batches(dataset.test, 8))
-    assert_equal(whole, join([list(eval_batches(dataset.test, 8, shard=(i, 4))) for i in range(4)]))
+    whole = list(dataset.test.eval_batches(8))
+    assert_equal(whole, join([list(dataset.test.eval_batches(8, shard=(i, 4))) for i in range(4)]))
 
 
 def test_a_held_out_set_is_streamed_too(dataset):
     rest, val = hold_out(dataset.train, 10, seed=0)
     np.testing.assert_array_equal(np.bincount(val.labels), [5, 5])
     np.testing.assert_array_equal(np.sort(np.concatenate([rest.index, val.index])), np.arange(TRAIN))
-    batch = next(iter(eval_batches(val, 10)))
+    batch = next(iter(val.eval_batches(10)))
     np.testing.assert_array_equal(batch["image"], dataset.train.images_at(val.index))
 
 
@@ -148,13 +148,13 @@ def test_a_picture_that_cannot_be_read_is_named(pictures, tmp_path, workers):
 @pytest.mark.parametrize(("batch_size", "shard"), [(61, (0, 1)), (0, (0, 1)), (9, (0, 2))])
 def test_a_batch_that_cannot_be_is_refused(dataset, batch_size, shard):
     with pytest.raises(ValueError, match=r"a batch (holds 1 to 60|of 9 cannot be shared equally)"):
-        next(train_batches(dataset.train, batch_size, seed=0, shard=shard))
+        next(dataset.train.train_batches(batch_size, seed=0, shard=shard))
 
 
 def test_without_grain_the_extra_is_named(dataset, monkeypatch):
     monkeypatch.setitem(sys.modules, "grain", None)
     with pytest.raises(DataError, match=r"grain, which is not installed: pip install 'jax-resnet\[stream\]'"):
-        next(train_batches(dataset.train, 4, seed=0))
+        next(dataset.train.train_batches(4, seed=0))
 
 
 def test_importing_the_data_package_stays_cheap():
@@ -197,7 +197,7 @@ def test_a_killed_worker_is_told_of_and_nobody_waits_for_what_is_half_sent(datas
     # A batch is many times what a pipe holds: both workers are soon in the midst of sending one.
     split = dataclasses.replace(dataset.train, workers=2, image_size=128)
     before = set(multiprocessing.active_children())
-    with closing(train_batches(split, 16, seed=0)) as batches:
+    with closing(split.train_batches(16, seed=0)) as batches:
         next(batches)
         time.sleep(1)
         workers = set(multiprocessing.active_children()) - before
@@ -211,12 +211,11 @@ def test_a_killed_worker_is_told_of_and_nobody_waits_for_what_is_half_sent(datas
 STREAM_FOREVER = """
 import multiprocessing, sys
 from pathlib import Path
-from jax_resnet.data.batches import train_batches
 from jax_resnet.data.streaming.dataset import open_streamed
 
 if __name__ == "__main__":
     split = open_streamed("folder", Path(sys.argv[1]), image_size=24, workers=2).train
-    for step, _ in enumerate(train_batches(split, 8, seed=0)):
+    for step, _ in enumerate(split.train_batches(8, seed=0)):
         if step == 2:
             print(*(child.pid for child in multiprocessing.active_children()), flush=True)
 """

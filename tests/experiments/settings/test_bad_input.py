@@ -28,9 +28,9 @@ def fails(capfd, *args):
         (["--learning-rate", "-1"], "--learning-rate must be more than 0, not -1"),
         (["--learning-rate", "nan"], "--learning-rate must be more than 0, not nan"),
         (["--learnin-rate", "0.1"], "did you mean --learning-rate?"),
-        (["--schedule", "linear"], "'step', 'cosine', 'one-cycle'"),
+        (["--schedule", "linear"], "--schedule is one of constant, step, cosine, one-cycle, not 'linear'"),
         (["--momentum", "1"], "--momentum must be at least 0 and below 1"),
-        (["--milestones", "0.5", "100"], "--milestones and --peak-at are shares"),
+        (["--milestones", "0.5", "100"], "--milestones must be more than 0 and below 1, not 100"),
         (["--resume", "--overwrite"], "choose one"),
         (["--shortcut", "E"], "--shortcut"),
         (["--mean", "0.5"], "--mean and --std go together"),
@@ -107,9 +107,9 @@ def test_help_is_readable(capsys):
     said = capsys.readouterr().out
     for word in (
         "--arch",
-        "--recipe quick",
-        "--recipe paper",
-        "--recipe standard",
+        "quick  ",
+        "paper  ",
+        "standard  ",
         "64,000 steps",
         "--val-size",
     ):

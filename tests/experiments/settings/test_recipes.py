@@ -9,16 +9,16 @@ import pytest
 from experiments.program.errors import ConfigError
 from experiments.settings.flags import parse
 from experiments.settings.recipes import RECIPES, choose
-from experiments.training.build import make_schedule
+from experiments.training.optimizer import make_schedule
 
 
 def config(*flags, dataset="cifar10"):
-    return parse("program", "about", flags, dataset)
+    return parse("experiments.program", "about", flags, dataset)
 
 
-def rates(told, per_epoch, epochs):
+def rates(config, per_epoch, epochs):
     """The learning rate in the first step of each epoch, and in the last step before it."""
-    schedule = jax.vmap(make_schedule(told, epochs * per_epoch, per_epoch))
+    schedule = jax.vmap(make_schedule(config.optim, epochs * per_epoch, per_epoch))
     first = schedule(np.arange(epochs) * per_epoch).tolist()
     last = schedule(np.arange(1, epochs) * per_epoch - 1).tolist()
     return dict(enumerate(first)), dict(enumerate(last, 1))
@@ -27,22 +27,22 @@ def rates(told, per_epoch, epochs):
 @pytest.mark.parametrize("name", RECIPES)
 @pytest.mark.parametrize("per_epoch", [351, 390])
 def test_every_recipe_can_be_run_as_it_is(name, per_epoch):
-    told = RECIPES[name].config
-    told.check()
-    assert told.recipe == name
-    assert told.workdir.name.endswith(f"{name}-seed0")
-    assert float(make_schedule(told, 1000, per_epoch)(np.int32(0))) > 0
+    found = RECIPES[name].config
+    found.check()
+    assert found.recipe == name
+    assert found.workdir.name.endswith(f"{name}-seed0")
+    assert float(make_schedule(found.optim, 1000, per_epoch)(np.int32(0))) > 0
 
 
 def test_tutorial_000():
-    told = config("--recipe", "tutorial-000")
-    assert told.model.arch == "resnet18"
-    assert (told.optim.batch_size, told.run.eval_batch_size, told.optim.epochs) == (128, 100, 200)
-    assert (told.optim.optimizer, told.optim.momentum, told.optim.weight_decay) == ("sgd", 0.9, 2e-4)
-    assert (told.data.crop_padding, told.data.flip) == (4, True)
-    assert (told.data.mean, told.data.std) == ((0, 0, 0), (1, 1, 1))
-    assert told.optim.decay_all
-    first, last = rates(told, 390, 200)
+    found = config("--recipe", "tutorial-000")
+    assert found.model.arch == "resnet18"
+    assert (found.optim.batch_size, found.run.eval_batch_size, found.optim.epochs) == (128, 100, 200)
+    assert (found.optim.optimizer, found.optim.momentum, found.optim.weight_decay) == ("sgd", 0.9, 2e-4)
+    assert (found.data.crop_padding, found.data.flip) == (4, True)
+    assert (found.data.mean, found.data.std) == ((0, 0, 0), (1, 1, 1))
+    assert found.optim.decay_all
+    first, last = rates(found, 390, 200)
     assert [first[e] for e in (0, 99, 100, 149, 150, 199)] == pytest.approx(
         [0.1, 0.1, 0.01, 0.01, 1e-3, 1e-3]
     )
@@ -50,12 +50,12 @@ def test_tutorial_000():
 
 
 def test_tutorial_001():
-    told = config("--arch", "resnet14", "--recipe", "tutorial-001")
-    assert (told.model.shortcut, told.data.crop_padding, told.data.flip) == ("B", 1, True)
-    assert (told.data.mean, told.data.std) == ((0.5,) * 3, (0.5,) * 3)
-    assert (told.optim.weight_decay, told.optim.epochs, told.run.test_every) == (5e-4, 300, 1)
+    found = config("--arch", "resnet14", "--recipe", "tutorial-001")
+    assert (found.model.shortcut, found.data.crop_padding, found.data.flip) == ("B", 1, True)
+    assert (found.data.mean, found.data.std) == ((0.5,) * 3, (0.5,) * 3)
+    assert (found.optim.weight_decay, found.optim.epochs, found.run.test_every) == (5e-4, 300, 1)
     for per_epoch in (351, 390, 391):
-        first, last = rates(told, per_epoch, 300)
+        first, last = rates(found, per_epoch, 300)
         assert first == pytest.approx({e: 0.1 * 0.1 ** (e // 50) for e in range(300)}, rel=1e-5)
         assert last == pytest.approx({e: 0.1 * 0.1 ** ((e - 1) // 50) for e in range(1, 300)}, rel=1e-5)
 
@@ -74,18 +74,18 @@ def test_tutorial_002_without_and_with_augmentation():
 
 def test_tutorial_003():
     for flags, arch in ((), "mnist_preact_resnet"), (("--arch", "vgg16"), "vgg16"):
-        told = config(*flags, "--recipe", "tutorial-003", dataset="mnist")
-        assert (told.model.arch, told.data.dataset) == (arch, "mnist")
-        assert (told.optim.optimizer, told.optim.batch_size, told.optim.epochs) == ("adam", 32, 10)
+        found = config(*flags, "--recipe", "tutorial-003", dataset="mnist")
+        assert (found.model.arch, found.data.dataset) == (arch, "mnist")
+        assert (found.optim.optimizer, found.optim.batch_size, found.optim.epochs) == ("adam", 32, 10)
 
 
 @pytest.mark.parametrize(
     ("arch", "error"), [("resnet56", 0.0), ("resnet110", 0.8), ("plain110", 0.8), ("resnet1202", 0.8)]
 )
 def test_the_papers_deepest_networks_warm_up(arch, error):
-    told = config("--arch", arch, "--recipe", "paper", dataset="cifar100")
-    assert (told.optim.warmup_error, told.data.dataset) == (error, "cifar100")
-    assert dataclasses.replace(told.optim, warmup_error=0.0) == RECIPES["paper"].config.optim
+    found = config("--arch", arch, "--recipe", "paper", dataset="cifar100")
+    assert (found.optim.warmup_error, found.data.dataset) == (error, "cifar100")
+    assert dataclasses.replace(found.optim, warmup_error=0.0) == RECIPES["paper"].config.optim
     assert config("--arch", arch, "--recipe", "paper", "--warmup-error", "0").optim.warmup_error == 0
 
 
@@ -103,17 +103,17 @@ def test_a_recipe_is_for_its_data():
 
 @pytest.mark.parametrize("dataset", ["folder", "imagenet2012"])
 def test_imagenet(dataset):
-    told = choose(dataset, None, None)[1]
-    assert told.recipe == "imagenet"
-    assert (told.model.arch, told.model.stem) == ("resnet50", "imagenet")
-    assert (told.optim.batch_size, told.optim.epochs, told.optim.weight_decay) == (256, 90, 1e-4)
-    assert (told.data.image_size, told.data.val_size) == (224, 0)
-    first, last = rates(told, 10, 90)
+    found = choose(dataset, None, None)
+    assert found.recipe == "imagenet"
+    assert (found.model.arch, found.model.stem) == ("resnet50", "imagenet")
+    assert (found.optim.batch_size, found.optim.epochs, found.optim.weight_decay) == (256, 90, 1e-4)
+    assert (found.data.image_size, found.data.val_size) == (224, 0)
+    first, last = rates(found, 10, 90)
     assert [first[e] for e in (5, 29, 30, 59, 60, 79, 80, 89)] == pytest.approx(
         [0.1, 0.1, 0.01, 0.01, 1e-3, 1e-3, 1e-4, 1e-4]
     )
     assert [last[e] for e in (30, 60, 80)] == pytest.approx([0.1, 0.01, 1e-3])
     assert 0 < first[0] < first[1] < first[4] < 0.1
-    cosine = choose(dataset, "imagenet-cosine", None)[1]
+    cosine = choose(dataset, "imagenet-cosine", None)
     assert cosine.optim.label_smoothing == 0.1
     assert rates(cosine, 10, 90)[0][45] == pytest.approx(0.05, rel=1e-4)

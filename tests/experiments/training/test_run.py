@@ -15,7 +15,6 @@ import sys
 import jax, numpy as np
 from jax_resnet import checkpoint, data
 from jax_resnet.data.augment import normalize
-from jax_resnet.data.batches import eval_batches
 from jax_resnet.train import make_eval_step
 
 run, data_dir, out = sys.argv[1:]
@@ -28,7 +27,7 @@ for which in ("last", "best"):
     test = data.load(config["data"]["name"], data_dir=data_dir).test
     size = min(500, len(test))
     result[which] = np.concatenate(
-        [np.asarray(step(variables, batch)[0])[batch["mask"]] for batch in eval_batches(test, size)]
+        [np.asarray(step(variables, batch)[0])[batch["mask"]] for batch in test.eval_batches(size)]
     )
 np.savez(out, **result)
 """

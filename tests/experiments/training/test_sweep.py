@@ -9,7 +9,7 @@ import pytest
 
 from experiments import cifar10, compare, degradation, resnext
 from experiments.program.errors import ConfigError
-from experiments.training.compare import read
+from experiments.training.compare import read_members
 from experiments.training.sweep import per_seed_configs
 from jax_resnet import checkpoint
 
@@ -104,19 +104,19 @@ def test_a_stopped_comparison_says_how_to_go_on(small_members, start, tmp_path):
 
 
 def test_the_papers_comparison():
-    folder, members = read(degradation.DEGRADATION, [])
+    folder, members = read_members(degradation.DEGRADATION, [])
     assert str(folder) == "runs/degradation-cifar10-paper"
     assert [member.model.arch for member in members] == ["plain20", "plain56", "resnet20", "resnet56"]
     assert {member.optim.steps for member in members} == {64_000}
     assert len({member.optim for member in members}) == 1
-    _, short = read(degradation.DEGRADATION, ["--epochs", "3"])
+    _, short = read_members(degradation.DEGRADATION, ["--epochs", "3"])
     assert {(member.optim.steps, member.optim.epochs) for member in short} == {(None, 3)}
-    _, deep = read(degradation.DEGRADATION, ["--members", "plain20", "plain110"])
+    _, deep = read_members(degradation.DEGRADATION, ["--members", "plain20", "plain110"])
     assert [member.optim.warmup_error for member in deep] == [0.0, 0.8]
 
 
 def test_resnext_gives_all_networks_the_same_100_epochs():
-    folder, members = read(resnext.RESNEXT, ["--dataset", "cifar100", "--seeds", "2"])
+    folder, members = read_members(resnext.RESNEXT, ["--dataset", "cifar100", "--seeds", "2"])
     assert str(folder) == "runs/resnext-cifar100-tutorial-004"
     assert [m.model.arch for m in members] == ["resnet50", "resnext50_32x4d", "resnet101", "resnext101_32x4d"]
     assert {(m.optim.epochs, m.data.dataset) for m in members} == {(100, "cifar100")}
@@ -132,7 +132,7 @@ def test_resnext_gives_all_networks_the_same_100_epochs():
     ],
 )
 def test_resnext_takes_large_images_too(flags, dataset):
-    _, members = read(resnext.choose(flags), flags)
+    _, members = read_members(resnext.choose(flags), flags)
     assert {(m.data.dataset, m.model.stem, m.optim.epochs) for m in members} == {(dataset, "imagenet", 100)}
     for member in members:
         member.check()

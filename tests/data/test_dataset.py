@@ -1,20 +1,22 @@
+import pickle
 from itertools import islice
 
 import jax
 import numpy as np
 import pytest
 
-from jax_resnet.data import Split
+from jax_resnet.data import ArraySplit
 from jax_resnet.data.augment import make_augment, normalize
-from jax_resnet.data.batches import epoch_order, eval_batches, train_batches
+from jax_resnet.data.order import epoch_order
 from jax_resnet.data.splits import hold_out
+from jax_resnet.errors import BatchSizeError, JaxResnetError, ValSizeError
 
 
 def numbered(n, classes=10):
     """Images that tell which example they are."""
     images = np.zeros((n, 4, 4, 3), np.uint8)
     images[:, 0, 0, 0], images[:, 0, 0, 1] = np.arange(n) % 256, np.arange(n) // 256
-    return Split(images, (np.arange(n) % classes).astype(np.int32))
+    return ArraySplit(images, (np.arange(n) % classes).astype(np.int32))
 
 
 def number(images):
@@ -22,7 +24,7 @@ def number(images):
 
 
 def test_an_epoch_shows_every_image_once_and_the_next_in_another_order():
-    batches = list(islice(train_batches(numbered(60), 20, seed=0), 6))
+    batches = list(islice(numbered(60).train_batches(20, seed=0), 6))
     first = np.concatenate([batch["index"] for batch in batches[:3]])
     second = np.concatenate([batch["index"] for batch in batches[3:]])
     assert sorted(first) == sorted(second) == list(range(60))
@@ -34,9 +36,9 @@ def test_an_epoch_shows_every_image_once_and_the_next_in_another_order():
 
 def test_batches_continue_from_any_step():
     split = numbered(50)
-    whole = list(islice(train_batches(split, 8, seed=5), 20))
+    whole = list(islice(split.train_batches(8, seed=5), 20))
     for start in (0, 1, 5, 6, 7, 13):
-        rest = islice(train_batches(split, 8, seed=5, start=start), 20 - start)
+        rest = islice(split.train_batches(8, seed=5, start=start), 20 - start)
         for a, b in zip(whole[start:], rest, strict=True):
             np.testing.assert_array_equal(a["index"], b["index"])
 
@@ -49,13 +51,13 @@ def test_order_depends_on_seed_and_epoch():
 @pytest.mark.parametrize("batch_size", [0, -1, 51])
 def test_a_batch_that_cannot_be_filled_is_refused(batch_size):
     with pytest.raises(ValueError, match=f"1 to 50, the number of training images, not {batch_size}"):
-        next(train_batches(numbered(50), batch_size, seed=0))
+        next(numbered(50).train_batches(batch_size, seed=0))
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 16, 128, 10_000])
 def test_evaluation_shows_every_example_exactly_once(batch_size):
     n = 317 if batch_size < 10_000 else 10_000
-    batches = list(eval_batches(numbered(n), batch_size))
+    batches = list(numbered(n).eval_batches(batch_size))
     assert all(batch["image"].shape[0] == batch_size for batch in batches)
     seen = np.concatenate([number(batch["image"])[batch["mask"]] for batch in batches])
     np.testing.assert_array_equal(seen, np.arange(n))
@@ -64,8 +66,8 @@ def test_evaluation_shows_every_example_exactly_once(batch_size):
 @pytest.mark.parametrize("count", [2, 4])
 def test_processes_share_each_batch(count):
     split = numbered(50)
-    together = [train_batches(split, 8, seed=5, start=3, shard=(i, count)) for i in range(count)]
-    alone = train_batches(split, 8, seed=5, start=3)
+    together = [split.train_batches(8, seed=5, start=3, shard=(i, count)) for i in range(count)]
+    alone = split.train_batches(8, seed=5, start=3)
     for whole, *parts in islice(zip(alone, *together, strict=True), 10):
         assert all(part["image"].shape[0] == 8 // count for part in parts)
         for name, value in whole.items():
@@ -74,7 +76,7 @@ def test_processes_share_each_batch(count):
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 12])
 def test_processes_share_an_evaluation_however_the_set_divides(count):
-    together = [list(eval_batches(numbered(29), 12, shard=(i, count))) for i in range(count)]
+    together = [list(numbered(29).eval_batches(12, shard=(i, count))) for i in range(count)]
     assert {len(batches) for batches in together} == {3}
     seen = [number(part["image"])[part["mask"]] for parts in zip(*together, strict=True) for part in parts]
     np.testing.assert_array_equal(np.concatenate(seen), np.arange(29))
@@ -82,9 +84,9 @@ def test_processes_share_an_evaluation_however_the_set_divides(count):
 
 def test_a_batch_that_cannot_be_shared_is_refused():
     with pytest.raises(ValueError, match="a batch of 8 cannot be shared equally by 3 processes"):
-        next(train_batches(numbered(50), 8, seed=0, shard=(0, 3)))
+        next(numbered(50).train_batches(8, seed=0, shard=(0, 3)))
     with pytest.raises(ValueError, match="a batch of 10 cannot be shared"):
-        next(eval_batches(numbered(50), 10, shard=(0, 4)))
+        next(numbered(50).eval_batches(10, shard=(0, 4)))
 
 
 @pytest.mark.parametrize("size", [10, 37, 50])
@@ -106,6 +108,38 @@ def test_a_held_out_set_is_balanced_disjoint_and_seeded(size):
 def test_a_validation_set_must_leave_something_to_train_on(size):
     with pytest.raises(ValueError, match="hold out fewer than 200"):
         hold_out(numbered(200), size, seed=0)
+
+
+@pytest.mark.parametrize("size", [0, -3])
+def test_a_validation_set_without_an_image_is_refused(size):
+    with pytest.raises(ValSizeError, match=f"holds at least 1 image, not {size}"):
+        hold_out(numbered(200), size, seed=0)
+
+
+def test_holding_out_of_a_class_without_images_names_the_class():
+    split = numbered(200)
+    with pytest.raises(ValSizeError, match="class 3 has no training image") as caught:
+        hold_out(split.take(split.labels != 3), 20, seed=0)
+    assert caught.value.size == 20
+    with pytest.raises(ValSizeError, match="out of 0 images"):
+        hold_out(split.take(np.arange(0)), 20, seed=0)
+
+
+@pytest.mark.parametrize("batch_size", [0, -4])
+def test_evaluation_in_batches_of_nothing_is_refused(batch_size):
+    with pytest.raises(BatchSizeError, match=f"at least 1 image, not {batch_size}"):
+        numbered(50).eval_batches(batch_size)
+
+
+def test_errors_of_sizes_carry_the_size_also_between_processes():
+    with pytest.raises(BatchSizeError) as batch:
+        numbered(50).train_batches(51, seed=0)
+    with pytest.raises(ValSizeError) as val:
+        hold_out(numbered(200), 300, seed=0)
+    for error, field, size in ((batch.value, "batch_size", 51), (val.value, "size", 300)):
+        assert isinstance(error, JaxResnetError)
+        copy = pickle.loads(pickle.dumps(error))
+        assert (type(copy), str(copy), getattr(copy, field)) == (type(error), str(error), size)
 
 
 MEAN, STD = (0.1, 0.2, 0.3), (0.5, 0.6, 0.7)
