@@ -116,7 +116,7 @@ class OptimConfig:
         at_least=0,
         below=1,
     )
-    warmup_epochs: float = setting(0.0, "Warm-up in epochs instead of as a fraction.", at_least=0)
+    warmup_epochs: float | None = setting(None, "Warm-up in epochs instead of as a fraction.", at_least=0)
     warmup_error: float = setting(
         0.0,
         "Train at a tenth of the rate until the training error is below this fraction; 0 turns it off.",
@@ -148,8 +148,6 @@ class OptimConfig:
         """
         if list(self.milestones) != sorted(set(self.milestones)):
             raise ConfigError("--milestones must ascend, such as --milestones 0.5 0.75")
-        if self.warmup and self.warmup_epochs:
-            raise ConfigError("--warmup and --warmup-epochs are two ways to give one length: choose one")
         if self.nesterov and (self.optimizer != "sgd" or not self.momentum):
             raise ConfigError("--nesterov is a form of sgd's momentum: leave it out, or --optimizer sgd")
 

@@ -100,8 +100,8 @@ def _range_text(rules: Rules) -> str:
         return f"{lower} and below {rules.below:g}" if lower else f"below {rules.below:g}"
     if rules.at_most is not None:
         return f"{lower} and at most {rules.at_most:g}" if lower else f"at most {rules.at_most:g}"
-    if rules.at_least == 0:
-        return "0 or more"
+    if rules.at_least is not None:
+        return f"{rules.at_least:g} or more"
     return lower or "a finite number of at most 64 bits"
 
 

@@ -18,7 +18,7 @@ def make_schedule(config: OptimConfig, total: int, per_epoch: int) -> optim.Sche
         schedule = optim.cosine(peak, total)
     else:
         schedule = optim.one_cycle(peak, total, peak_at=config.peak_at)
-    warmup = config.warmup_epochs * per_epoch or config.warmup * total
+    warmup = config.warmup * total if config.warmup_epochs is None else config.warmup_epochs * per_epoch
     return optim.warmup(schedule, round(warmup))
 
 

@@ -110,7 +110,8 @@ def test_checkpoint(
 ) -> Evaluation:
     """Evaluates a checkpoint on the test set, and records it."""
     images = experiment.data.test
-    with console.progress(f"test of the {which} checkpoint (images)", len(images)) as advance:
+    console.line(f"testing the {which} checkpoint on {len(images):,} images ...")
+    with console.progress("test (images)", len(images)) as advance:
         size = experiment.config.run.eval_batch_size
         result = evaluate(experiment.steps.evaluate, variables, images, size, advance)
     folder.log(

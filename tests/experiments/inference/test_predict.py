@@ -106,8 +106,8 @@ def test_weights_in_a_file_predict_as_the_run_they_come_from(finished, files, tm
     ("args", "message"),
     [
         ([], "which network"),
-        (["nowhere", "cat.png"], "nowhere is not there"),
-        (["RUN"], "which pictures"),
+        (["nowhere", "cat.png"], "nowhere does not exist"),
+        (["RUN"], "which images"),
         (["RUN", "cat.png", "--top", "0"], "--top must be 1 or more, not 0"),
         (["RUN", "cat.png", "--mean", "0.5", "--std", "0.5"], "need 3 numbers"),
     ],

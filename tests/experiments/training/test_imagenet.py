@@ -111,6 +111,15 @@ def read(path):
         return ""
 
 
+def wait_for_step(workdir, step):
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if f'"step": {step},' in read(workdir / "metrics.jsonl"):
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"step {step} was not reached")
+
+
 def wait_for_line(run, words):
     for line in run.stdout:
         if words in line:
@@ -120,10 +129,12 @@ def wait_for_line(run, words):
 
 def test_a_signal_while_the_test_set_is_watched_leaves_nothing_out(finished, small, start, tmp_path):
     run = start(*small, "--workdir", tmp_path, module="experiments.imagenet")
-    wait_for_line(run, "test (images)")
+    wait_for_step(tmp_path, 3)  # its record comes just before the test set is evaluated
     run.send_signal(signal.SIGTERM)
     _, error = run.communicate(timeout=120)
-    assert error == (f"error: stopped at step 3, checkpoint written; --resume --workdir {tmp_path} goes on\n")
+    assert error == (
+        f"error: stopped at step 3, checkpoint written; --resume --workdir {tmp_path} continues\n"
+    )
     assert run.returncode == 128 + signal.SIGTERM
     main(["--resume", "--workers", "0", "--workdir", str(tmp_path)])
     assert_same(tmp_path, finished)
@@ -138,7 +149,7 @@ def test_a_signal_while_the_test_set_is_watched_leaves_nothing_out(finished, sma
 def test_a_signal_where_nothing_is_trained_ends_a_run_at_once(small, start, tmp_path, moment):
     run = start(*small, "--max-steps", "1", "--workdir", tmp_path, module="experiments.imagenet")
     if moment == "after training":
-        wait_for_line(run, "test of the last checkpoint")
+        wait_for_line(run, "testing the last checkpoint")
     deadline = time.monotonic() + 120
     while not (tmp_path / ".lock").exists() and time.monotonic() < deadline:
         time.sleep(0.01)

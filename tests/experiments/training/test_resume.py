@@ -9,6 +9,7 @@ import pytest
 
 from experiments.cifar10 import main
 from experiments.program.errors import ConfigError
+from experiments.training.build import build_experiment
 from jax_resnet import checkpoint
 
 VARY = ("seconds", "images_per_second")
@@ -68,7 +69,10 @@ def test_averages_and_augmentations_go_on_as_if_the_run_had_never_stopped(small,
 def test_steps_in_one_dispatch_leave_the_records_of_steps_one_by_one(small, tmp_path, monkeypatch):
     # As on an accelerator; here on CPU, where the program itself would take one at a time.
     monkeypatch.setattr(
-        "experiments.training.build.steps_per_dispatch", lambda c: c.parallel.steps_per_dispatch
+        "experiments.training.run.build_experiment",
+        lambda config, dataset: build_experiment(
+            config, dataset, steps_per_dispatch=config.parallel.steps_per_dispatch
+        ),
     )
     gentle = [*small, "--log-every", "3", "--learning-rate", "0.0001"]  # so that rounding does not grow
     main([*gentle, "--max-steps", "45", "--workdir", str(tmp_path / "one")])

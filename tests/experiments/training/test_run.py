@@ -57,7 +57,8 @@ def test_a_run_leaves_everything_it_promises(finished):
     } <= set(summary)
     assert summary["test_accuracy"] > 0.6
     assert (finished / "curves.png").read_bytes().startswith(b"\x89PNG")
-    assert list((finished / "tensorboard").glob("events.*"))
+    for run in ("train", "validation", "test"):
+        assert list((finished / "tensorboard" / run).glob("events.*"))
     config = json.loads((finished / "config.json").read_text())
     assert {"config", "flags", "versions", "commit", "device", "model", "data"} <= set(config)
     assert config["convolution"].startswith("convolution: ")

@@ -99,7 +99,7 @@ def test_a_stopped_comparison_says_how_to_go_on(small_members, start, tmp_path):
     run.send_signal(signal.SIGTERM)
     _, error = run.communicate(timeout=120)
     assert run.returncode == 128 + signal.SIGTERM
-    assert "the same command goes on" in error
+    assert "the same command continues" in error
     assert error.count("\n") == 1
 
 
@@ -132,7 +132,7 @@ def test_resnext_gives_all_networks_the_same_100_epochs():
     ],
 )
 def test_resnext_takes_large_images_too(flags, dataset):
-    _, members = read_members(resnext.choose(flags), flags)
+    _, members = read_members(resnext.choose_comparison(flags), flags)
     assert {(m.data.dataset, m.model.stem, m.optim.epochs) for m in members} == {(dataset, "imagenet", 100)}
     for member in members:
         member.check()
@@ -145,7 +145,7 @@ def test_resnext_takes_large_images_too(flags, dataset):
         (["--members", "plain20"], "two networks or more"),
         (["--members", "plain20", "plain20"], "each once"),
         (["--members", "plain20", "plain21"], "did you mean plain20 or plain26"),
-        (["--seeds", "0"], "--seeds must be more than 0"),
+        (["--seeds", "0"], "--seeds must be at least 1"),
     ],
 )
 def test_a_comparison_that_cannot_be(flags, message, tmp_path):
