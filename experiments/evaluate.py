@@ -4,9 +4,8 @@ import sys
 from collections.abc import Sequence
 
 from experiments.inference.config import EvaluateConfig
-from experiments.program.start import start
+from experiments.program.start import announce, start
 from experiments.settings.parser import About, parse_flags
-from experiments.training.cli import announce
 
 ABOUT = About(
     "Evaluates weights on a whole test set, each image counted once.",

@@ -77,9 +77,9 @@ def launch(command: Sequence[str], processes: int) -> None:
     cores = sorted(os.sched_getaffinity(0))
     running = []
     for index in range(processes):
-        told = ("--coordinator", address, "--num-processes", processes, "--process-id", index)
+        flags = ("--coordinator", address, "--num-processes", processes, "--process-id", index)
         share = set(cores[index::processes]) or {cores[index % len(cores)]}
-        running.append(Process(index, [sys.executable, *command, *map(str, told)], share))
+        running.append(Process(index, [sys.executable, *command, *map(str, flags)], share))
 
     def pass_on(number: int, frame: object) -> None:
         for process in running:

@@ -92,3 +92,9 @@ def describe(error: Exception) -> str:
 def print_error(message: str) -> None:
     """Prints an error message to standard error."""
     print(f"error: {message}", file=sys.stderr)
+
+
+def announce(process_id: int | None, text: str) -> None:
+    """Prints the first line of a program, before the slow imports; of several processes the first does."""
+    if not process_id:
+        print(text, flush=True)

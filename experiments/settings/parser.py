@@ -105,7 +105,9 @@ def _build(kind: type, prog: str, about: About, default: Any) -> _Parser:
         section = parser.add_argument_group(title)
         for field in dataclasses.fields(group):
             if (rules := rules_of(field)) is None:
-                continue
+                if dataclasses.is_dataclass(getattr(group, field.name)):
+                    continue
+                raise TypeError(f"{type(group).__name__}.{field.name} is no setting(...)")
             target = common if rules.common else section
             names = [field.name] if rules.positional else [flag_of(field.name)]
             options = _options(hints[field.name], rules.metavar)

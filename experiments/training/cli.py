@@ -3,6 +3,8 @@
 import sys
 from collections.abc import Sequence
 
+from experiments.program.start import announce
+
 
 def train_command(module: str, dataset: str, summary: str, args: Sequence[str] | None) -> None:
     """Parses the flags and trains.
@@ -34,9 +36,3 @@ def train_command(module: str, dataset: str, summary: str, args: Sequence[str] |
         run(config, console)
     else:
         print_mean_std(config.model.arch, run_all(per_seed_configs(config), console), console)
-
-
-def announce(process_id: int | None, text: str) -> None:
-    """Prints the first line of a program, before the slow imports; of several processes the first does."""
-    if not process_id:
-        print(text, flush=True)

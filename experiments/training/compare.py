@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from experiments.program.errors import ConfigError
+from experiments.program.start import announce
 from experiments.settings.config import Config
 from experiments.settings.fields import setting
 from experiments.settings.flags import about, parse_flags, peek, recipe_defaults
-from experiments.training.cli import announce
 
 
 class Comparison(NamedTuple):
