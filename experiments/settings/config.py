@@ -28,9 +28,10 @@ class ModelConfig:
         "Initial weights: a run folder or a file; the head is new where the number of classes differs.",
         metavar="PATH",
     )
-    dtype: Literal["f32", "bf16"] = setting(
+    dtype: Literal["f32", "bf16", "auto"] = setting(
         "f32",
-        "Type of the network's computations; parameters, statistics and loss stay float32.",
+        "Type of the network's computations; auto is bf16 where this machine is faster in it. Parameters, "
+        "statistics and loss stay float32.",
         common=True,
     )
     scan_layers: bool = setting(

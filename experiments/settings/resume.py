@@ -49,7 +49,7 @@ def check_same(config: Config, folder: Path) -> None:
             if rules_of(field) is None or may_change(field):
                 continue
             old, new = getattr(before, field.name), getattr(group, field.name)
-            if old != new:
+            if old != new and new != "auto":  # auto takes what the run chose
                 raise ConfigError(
                     f"the run in {folder} was started with {flag_of(field.name)} {old}, not {new}: "
                     "resume it without that flag, or start another in a new --workdir"

@@ -14,6 +14,7 @@ from experiments.runs.folder import RunFolder, open_run
 from experiments.settings.config import Config
 from experiments.settings.resume import check_same
 from experiments.training.build import Experiment, build_experiment
+from experiments.training.dtype import resolve_dtype
 from experiments.training.loop import Loop
 from jax_resnet import checkpoint
 from jax_resnet.parallel import broadcast_from_primary
@@ -28,6 +29,7 @@ def run(config: Config, console: Console) -> dict[str, Any]:
         jax_resnet.errors.DataError: The data is not available.
         Preempted: A signal stopped the run.
     """
+    config = resolve_dtype(config, console)
     config.check()
     absl_logging.set_verbosity(absl_logging.ERROR)  # orbax logs every file otherwise
     with open_run(config.workdir, resume=config.run.resume, overwrite=config.run.overwrite) as folder:
