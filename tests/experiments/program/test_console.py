@@ -1,0 +1,56 @@
+"""What a terminal of any width shows, and what a file gets."""
+
+import io
+
+import pytest
+from rich.console import Console as RichConsole
+
+from experiments.program.console import Console, format_duration
+
+STATUS = "epoch 12.34  loss 0.123  accuracy 98.7%  12345 images/s"
+
+
+def on_terminal(width):
+    console = Console()
+    console._rich = RichConsole(file=io.StringIO(), force_terminal=True, width=width, highlight=False)
+    return console, console._rich.file
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_steps_and_remaining_time_are_whole_at_any_width(width):
+    console, file = on_terminal(width)
+    with console.training(0, 64_000) as update:
+        update(32_100, STATUS)
+    said = file.getvalue()
+    assert "32100/64000" in said
+    assert ":--" in said or "0:" in said
+    if width >= 120:
+        assert STATUS in said
+
+
+def test_lines_wrap_at_words_on_a_terminal_and_not_in_a_file():
+    console, file = on_terminal(40)
+    text = "the quick brown fox jumps over the lazy dog and goes on to [the] next one"
+    console.line(text)
+    lines = file.getvalue().splitlines()
+    assert len(lines) > 1
+    assert " ".join(line.strip() for line in lines) == text
+    plain = Console()
+    plain._rich = RichConsole(file=io.StringIO(), width=40, highlight=False)
+    plain.line(text)
+    assert plain._rich.file.getvalue() == text + "\n"
+
+
+def test_a_file_gets_no_bars(capsys):
+    console = Console()
+    with console.progress("test (images)", 100) as advance:
+        advance(50)
+    with console.training(0, 10) as update:
+        update(1, "status")
+    assert capsys.readouterr().out == ""
+
+
+def test_durations_read_as_people_write_them():
+    cases = {0.4: "0 s", 42: "42 s", 60: "1 min", 320: "5 min 20 s", 11_400: "3 h 10 min", 187_200: "2 d 4 h"}
+    for seconds, text in cases.items():
+        assert format_duration(seconds) == text

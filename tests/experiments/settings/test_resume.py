@@ -1,0 +1,38 @@
+"""What a resumed run may change is declared at each field."""
+
+import dataclasses
+
+import pytest
+
+from experiments.program.errors import ConfigError
+from experiments.settings.config import Config
+from experiments.settings.fields import groups_of
+from experiments.settings.resume import check_same, may_change
+from jax_resnet._files import write_text
+
+
+def test_nothing_that_the_numbers_depend_on_may_change():
+    changeable = {
+        field.name
+        for _, group in groups_of(Config())
+        for field in dataclasses.fields(group)
+        if may_change(field)
+    }
+    assert changeable == {
+        *("workdir", "max_steps", "log_every", "eval_batch_size", "eval_every", "test_every"),
+        *("checkpoint_minutes", "resume", "overwrite", "data_dir", "archive", "mirror", "workers"),
+        *("parallel", "shard_params", "remat", "coordinator", "num_processes", "process_id"),
+    }
+
+
+def test_another_setting_is_refused_by_name(tmp_path):
+    import json
+
+    before = Config()
+    write_text(tmp_path / "config.json", json.dumps({"config": dataclasses.asdict(before)}))
+    check_same(before, tmp_path)
+    auto = dataclasses.replace(before, model=dataclasses.replace(before.model, dtype="auto"))
+    check_same(auto, tmp_path)
+    other = dataclasses.replace(before, optim=dataclasses.replace(before.optim, momentum=0.8))
+    with pytest.raises(ConfigError, match=r"was started with --momentum 0\.9, not 0\.8"):
+        check_same(other, tmp_path)
