@@ -3,6 +3,7 @@
 import dataclasses
 import statistics
 import time
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +24,7 @@ def resolve_dtype(config: Config, console: Console) -> Config:
     if config.model.dtype != "auto":
         return config
     if config.run.resume and (saved := saved_config(config.workdir)):
-        return dataclasses.replace(config, model=dataclasses.replace(config.model, dtype=saved.model.dtype))
+        return _with_dtype(config, saved.model.dtype)
     if jax.default_backend() == "cpu":
         f32, bf16 = (convolution_seconds(dtype) for dtype in (jnp.float32, jnp.bfloat16))
         dtype = "bf16" if f32 > WORTHWHILE * bf16 else "f32"
@@ -31,6 +32,10 @@ def resolve_dtype(config: Config, console: Console) -> Config:
     else:
         dtype, measured = "bf16", f"on {jax.default_backend()}"
     console.line(f"--dtype auto: {dtype} ({measured})")
+    return _with_dtype(config, dtype)
+
+
+def _with_dtype(config: Config, dtype: Any) -> Config:
     return dataclasses.replace(config, model=dataclasses.replace(config.model, dtype=dtype))
 
 

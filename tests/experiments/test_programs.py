@@ -51,12 +51,7 @@ def test_recipe_list_describes_every_recipe():
 
 
 def test_a_closed_pipe_ends_a_list_quietly():
-    listing = subprocess.Popen(
-        [sys.executable, "-m", "experiments.cifar10", "--recipe", "list"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    listing.stdout.close()
-    assert listing.stderr.read() == ""
-    listing.wait(timeout=60)
+    command = [sys.executable, "-m", "experiments.cifar10", "--recipe", "list"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as listing:
+        listing.stdout.close()
+        assert listing.stderr.read() == ""

@@ -1,6 +1,7 @@
 """What a resumed run may change is declared at each field."""
 
 import dataclasses
+import json
 
 import pytest
 
@@ -26,8 +27,6 @@ def test_nothing_that_the_numbers_depend_on_may_change():
 
 
 def test_another_setting_is_refused_by_name(tmp_path):
-    import json
-
     before = Config()
     write_text(tmp_path / "config.json", json.dumps({"config": dataclasses.asdict(before)}))
     check_same(before, tmp_path)
