@@ -1,62 +1,84 @@
-"""What the bench can be told."""
+"""The flags of the bench."""
 
 import dataclasses
+import math
+from pathlib import Path
 from typing import Literal
 
 from experiments.program.errors import ConfigError
 
-# Without any, whole training steps are timed.
-MODES = ("layers", "scaling", "depth", "loop", "epoch")
+__all__ = ["MODES", "BenchConfig"]
+
+# What is timed for each flag, as (module, function). Without a flag whole training steps are timed.
+MODES = {
+    "layers": ("networks", "time_layers"),
+    "scaling": ("growth", "time_growth"),
+    "depth": ("growth", "time_depth"),
+    "loop": ("overhead", "time_overhead"),
+    "epoch": ("end_to_end", "time_epoch"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class BenchConfig:
-    """What to time, against what."""
+    """What to time, beside what, and for how long."""
 
     arch: tuple[str, ...] = ("resnet20", "resnet18", "preact_resnet18", "resnet50", "resnext29_32x4d")
-    """Networks; NAME@VARIANT for another's form of one. resnext29_* is pytorch_cifar's by default."""
+    """Networks, as NAME or NAME@VARIANT; resnext29_* is pytorch_cifar's variant by default."""
     against: Literal["none", "torch", "flax"] = "none"
-    """What to time beside: PyTorch in its layouts, or this library's networks on flax's own layers."""
+    """Rival in the same rounds: PyTorch in its layouts, or this library's networks on flax's own layers."""
     dtype: tuple[Literal["f32", "bf16"], ...] = ("f32", "bf16")
-    """In which the networks compute."""
+    """Computation types of the networks."""
     conv: tuple[Literal["auto", "xla", "jax", "onednn"], ...] = ("auto",)
-    """Which of this library's convolutions."""
+    """Implementations of convolution in this library."""
     batch_size: int | None = None
-    """Images a step; by default 128 for resnet20, 32 for resnet50 and resnext29, 64 else."""
+    """Images per step; default: 128 for resnet20, 32 for resnet50 and resnext29_32x4d, else 64."""
     image_size: int = 32
-    """Height and width of the images."""
+    """Height and width of the images in pixels."""
     rounds: int = 7
-    """How often each has its turn."""
-    turn_seconds: float = 2.0
-    """How long a turn is."""
+    """Number of rounds; each case is timed once per round."""
+    round_seconds: float = 2.0
+    """Seconds for which each case is timed per round."""
     layers: bool = False
-    """Time the kinds of layers of the networks, one by one."""
+    """Time each distinct layer of the networks by itself."""
     scaling: bool = False
-    """Vary batch, depth, cardinality and the number of processes."""
+    """Vary the batch, depth, cardinality and number of processes."""
     depth: bool = False
-    """Compile networks of growing depth, rolled into a loop and unrolled."""
+    """Compile networks of growing depth, with their blocks written out and in loops."""
     loop: bool = False
-    """Compare the experiments' loop with its bare step."""
+    """Compare the experiments' loop with its training step alone."""
     epoch: bool = False
-    """Race a whole epoch of the first network on CIFAR-10 against a plain PyTorch program, minutes a turn."""
+    """Run an epoch of CIFAR-10 with the first network beside a plain PyTorch program: minutes per round."""
     out: str | None = None
-    """A JSON file for the numbers."""
+    """JSON file to write the numbers to."""
+
+    @property
+    def mode(self) -> str | None:
+        """The mode that is asked for; None for whole training steps."""
+        return next((mode for mode in MODES if getattr(self, mode)), None)
 
     def check(self) -> None:
-        """Finds what cannot be.
+        """Checks the flags.
 
         Raises:
-            ConfigError: Naming the flag.
+            ConfigError: A value or combination is invalid; the message names the flag.
         """
-        asked = [f"--{mode}" for mode in MODES if getattr(self, mode)]
-        if len(asked) > 1:
-            raise ConfigError(f"{' and '.join(asked)} are different benches: choose one")
+        modes = [f"--{mode}" for mode in MODES if getattr(self, mode)]
+        if len(modes) > 1:
+            raise ConfigError(f"{' and '.join(modes)} are different benches: choose one")
+        for flag, values in {"--arch": self.arch, "--dtype": self.dtype, "--conv": self.conv}.items():
+            if not values:
+                raise ConfigError(f"{flag} needs at least one value")
         numbers = {
             "--rounds": self.rounds,
-            "--turn-seconds": self.turn_seconds,
+            "--round-seconds": self.round_seconds,
             "--batch-size": 1 if self.batch_size is None else self.batch_size,
             "--image-size": self.image_size,
         }
         for flag, number in numbers.items():
-            if not number > 0:
+            if not (number > 0 and math.isfinite(number)):
                 raise ConfigError(f"{flag} must be more than 0, not {number}")
+        if self.out is not None and (
+            Path(self.out).is_dir() or not Path(self.out).absolute().parent.is_dir()
+        ):
+            raise ConfigError(f"--out {self.out}: must be a file in a folder that exists")

@@ -3,107 +3,104 @@
 from collections.abc import Sequence
 from typing import Any
 
-from experiments.bench.case import BATCH_SIZES, Subject, parse_arch
+from experiments.bench.case import Case, batch_size_of, parse_arch
 from experiments.bench.config import BenchConfig
-from experiments.bench.layers import layers_of
-from experiments.bench.timing import Result, race, race_in_one_process_each
+from experiments.bench.layers import count_layers
+from experiments.bench.table import Row
+from experiments.bench.timing import Timing, interleaved, interleaved_rows
 from experiments.program.console import Console
 
-Row = dict[str, Any]
+__all__ = ["network_rows", "time_layers", "time_networks"]
 
 
-def subjects_of(config: BenchConfig, arch: str, batch_size: int, options: dict[str, Any]) -> list[Subject]:
-    """Everything to be timed of one network."""
+def network_cases(config: BenchConfig, arch: str, batch_size: int, options: dict[str, Any]) -> list[Case]:
+    """Every implementation and computation type of one network that the flags ask for."""
     common: dict[str, Any] = {"arch": arch, "batch_size": batch_size, "options": options}
     common["image_size"] = config.image_size
-    subjects = [
-        Subject("jax_resnet", dtype=dtype, conv=conv, **common)
-        for conv in config.conv
-        for dtype in config.dtype
+    cases = [
+        Case("jax_resnet", dtype=dtype, conv=conv, **common) for conv in config.conv for dtype in config.dtype
     ]
     if config.against == "flax":
-        subjects += [Subject("flax", dtype=dtype, **common) for dtype in config.dtype]
+        cases += [Case("flax", dtype=dtype, **common) for dtype in config.dtype]
     if config.against == "torch":
         for dtype in config.dtype:
             layouts: Sequence[Any] = ("NCHW", "NHWC") if dtype == "f32" else ("NHWC",)
-            subjects += [Subject("torch", dtype=dtype, layout=layout, **common) for layout in layouts]
-    return subjects
+            cases += [Case("torch", dtype=dtype, layout=layout, **common) for layout in layouts]
+    return cases
 
 
-def networks(config: BenchConfig, console: Console) -> list[Row]:
-    """Whole training steps, and their ratio to the best float32 step of the other framework."""
+def time_networks(config: BenchConfig, console: Console) -> list[Row]:
+    """Times whole training steps, beside matrix products of the same computation types."""
     rows: list[Row] = []
     for text in config.arch:
         arch, options = parse_arch(text)
-        batch_size = config.batch_size or BATCH_SIZES.get(arch, 64)
-        subjects = subjects_of(config, arch, batch_size, options)
-        console.line(f"{arch}: {', '.join(f'{s.name} {s.dtype}' for s in subjects)}")
-        results = race(
-            [*subjects, *(Subject("matmul", dtype=dtype) for dtype in config.dtype)],
+        cases = network_cases(config, arch, batch_size_of(arch, config.batch_size), options)
+        console.line(f"{arch}: {', '.join(f'{case.name} {case.dtype}' for case in cases)}")
+        timings = interleaved(
+            [*cases, *(Case("matmul", dtype=dtype) for dtype in config.dtype)],
             rounds=config.rounds,
-            turn_seconds=config.turn_seconds,
-            tell=console.line,
+            round_seconds=config.round_seconds,
+            progress=console.line,
         )
-        rows += network_rows(arch, results)
+        rows += network_rows(arch, timings)
     return rows
 
 
-def network_rows(arch: str, results: list[Result]) -> list[Row]:
-    """The results of one network, and after them those of the matrix products."""
-    products = {r.subject.dtype: r for r in results if r.subject.framework == "matmul"}
-    rivals = [r for r in results if r.subject.framework in ("torch", "flax") and r.subject.dtype == "f32"]
+def network_rows(arch: str, timings: Sequence[Timing]) -> list[Row]:
+    """One row per timing, with its ratio to the other framework's best float32 step."""
+    products = {t.case.dtype: t for t in timings if t.case.framework == "matmul"}
+    rivals = [t for t in timings if t.case.framework in ("torch", "flax") and t.case.dtype == "f32"]
     best = max((rival.images_per_second for rival in rivals), default=None)
     return [
         {
             "network": arch,
-            "batch": result.subject.batch_size or None,
-            "dtype": result.subject.dtype,
-            "by": result.subject.name,
-            "step (ms)": 1e3 * result.median,
-            "spread (%)": 100 * result.spread,
-            "images/s": result.images_per_second or None,
-            "to best f32 rival": result.images_per_second / best if best and result.parameters else None,
-            "GFLOP/s": result.gflops,
-            "of matrix product (%)": 100 * result.gflops / products[result.subject.dtype].gflops,
-            "start (s)": result.start_seconds,
-            "peak memory (MiB)": result.peak_bytes / 2**20,
-            "parameters": result.parameters or None,
+            "batch": timing.case.batch_size or None,
+            "dtype": timing.case.dtype,
+            "by": timing.case.name,
+            "step (ms)": 1e3 * timing.median,
+            "spread (%)": 100 * timing.spread,
+            "images/s": timing.images_per_second or None,
+            "to best f32 rival": timing.images_per_second / best if best and timing.parameters else None,
+            "GFLOP/s": timing.gflops,
+            "of matrix product (%)": 100 * timing.gflops / products[timing.case.dtype].gflops,
+            "start (s)": timing.start_seconds,
+            "peak memory (MiB)": timing.peak_bytes / 2**20,
+            "parameters": timing.parameters or None,
         }
-        for result in results
+        for timing in timings
     ]
 
 
-def layers(config: BenchConfig, console: Console) -> list[Row]:
-    """Every kind of layer of a network, forward and backward."""
+def time_layers(config: BenchConfig, console: Console) -> list[Row]:
+    """Times each distinct layer of the networks, forward and backward."""
     rows: list[Row] = []
     for text in config.arch:
         arch, options = parse_arch(text)
-        batch_size = config.batch_size or BATCH_SIZES.get(arch, 64)
-        counted = layers_of(arch, options, config.image_size)
-        console.line(f"{arch}: {len(counted)} kinds of layers")
+        batch_size = batch_size_of(arch, config.batch_size)
+        counts = count_layers(arch, options, config.image_size)
+        console.line(f"{arch}: {len(counts)} distinct layers")
         table = [
             [
-                Subject("jax_resnet", conv=conv, batch_size=batch_size, dtype=dtype, layer=layer)
+                Case("jax_resnet", conv=conv, batch_size=batch_size, dtype=dtype, layer=layer)
                 for conv in config.conv
                 for dtype in config.dtype
             ]
             + [
-                Subject(config.against, layout="NHWC", batch_size=batch_size, dtype=dtype, layer=layer)
+                Case(config.against, layout="NHWC", batch_size=batch_size, dtype=dtype, layer=layer)
                 for dtype in config.dtype
                 if config.against != "none"
             ]
-            for layer in counted
+            for layer in counts
         ]
-        results = race_in_one_process_each(table, rounds=config.rounds, turn_seconds=config.turn_seconds / 5)
-        for (layer, count), row in zip(counted.items(), results, strict=True):
-            rows.append({"network": arch, "layer": str(layer), "times": count})
-            for result in row:
-                name = f"{result.subject.name} {result.subject.dtype} (ms)"
-                rows[-1][name] = 1e3 * result.median
+        timings = interleaved_rows(table, rounds=config.rounds, round_seconds=config.round_seconds / 5)
+        new: list[Row] = []
+        for (layer, count), row in zip(counts.items(), timings, strict=True):
+            new.append({"network": arch, "layer": str(layer), "times": count})
+            new[-1] |= {f"{t.case.name} {t.case.dtype} (ms)": 1e3 * t.median for t in row}
             if layer.kernel:
-                rows[-1]["GFLOP/s, first"] = row[0].gflops
-        total: Row = {"network": arch, "layer": "all", "times": sum(counted.values())}
-        for name in [key for key in rows[-1] if key.endswith("(ms)")]:
-            total[name] = sum(r["times"] * r[name] for r in rows if r["network"] == arch)
-        rows.append(total)
+                new[-1]["GFLOP/s, first"] = row[0].gflops
+        total: Row = {"network": arch, "layer": "all", "times": sum(counts.values())}
+        for name in (key for key in new[0] if key.endswith("(ms)")):
+            total[name] = sum(r["times"] * r[name] for r in new)
+        rows += [*new, total]
     return rows

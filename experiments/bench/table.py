@@ -1,33 +1,36 @@
-"""The numbers for people and for programs."""
+"""The bench's numbers, printed for people and written for programs."""
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from experiments.bench.config import BenchConfig
 from experiments.runs.environment import provenance
+from jax_resnet._files import write_text
+
+__all__ = ["Row", "print_table", "write_results"]
+
+# From a column's title to its value; a missing value is an empty cell.
+Row = dict[str, Any]
 
 
-def show(rows: list[dict[str, Any]]) -> None:
+def print_table(rows: Sequence[Row]) -> None:
     """Prints a Markdown table, which terminals and READMEs both show well."""
     names = list(dict.fromkeys(name for row in rows for name in row))
-    cells = [names, *([_text(row.get(name)) for name in names] for row in rows)]
+    cells = [names, *([_cell(row.get(name)) for name in names] for row in rows)]
     widths = [max(len(line[i]) for line in cells) for i in range(len(names))]
-    # Numbers to the right, which a colon says in Markdown.
     right = [all(not isinstance(row.get(name), str) for row in rows) for name in names]
     for number, line in enumerate(cells):
         padded = (c.rjust(w) if r else c.ljust(w) for c, w, r in zip(line, widths, right, strict=True))
         print(f"| {' | '.join(padded)} |")
         if number == 0:
-            print(
-                "|"
-                + "|".join("-" * (w + 1) + (":" if r else "-") for w, r in zip(widths, right, strict=True))
-                + "|"
-            )
+            rules = ("-" * (w + 1) + (":" if r else "-") for w, r in zip(widths, right, strict=True))
+            print(f"|{'|'.join(rules)}|")
 
 
-def _text(value: Any) -> str:
+def _cell(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
@@ -35,8 +38,8 @@ def _text(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def write(config: BenchConfig, rows: list[dict[str, Any]]) -> None:
-    """Writes rows, settings and versions as JSON."""
+def write_results(config: BenchConfig, rows: Sequence[Row]) -> None:
+    """Writes rows, flags and versions to ``config.out`` as JSON."""
     content = {"config": dataclasses.asdict(config), **provenance(), "rows": rows}
     assert config.out is not None
-    Path(config.out).write_text(json.dumps(content, indent=2) + "\n")
+    write_text(Path(config.out), json.dumps(content, indent=2) + "\n")

@@ -1,4 +1,4 @@
-"""The bench: what it counts, and that it times what it says in processes that answer."""
+"""The bench: what it counts and times, and the processes that it times in."""
 
 import json
 import math
@@ -8,10 +8,10 @@ import sys
 import pytest
 
 from experiments.bench.__main__ import main
-from experiments.bench.case import Layer, Subject, parse_arch
-from experiments.bench.end_to_end import epoch_rows, timed
-from experiments.bench.layers import layers_of
-from experiments.bench.timing import race, race_together
+from experiments.bench.case import Case, LayerShape, parse_arch
+from experiments.bench.end_to_end import epoch_rows, run_program
+from experiments.bench.layers import count_layers
+from experiments.bench.timing import interleaved, simultaneous
 from experiments.program.errors import ConfigError, ExperimentError
 from jax_resnet.models import create_model, summary
 
@@ -19,22 +19,22 @@ TINY = {"stage_sizes": (1,), "widths": (8,)}
 
 
 def tiny(framework="jax_resnet", **fields):
-    return Subject(framework, "resnet20", 4, options=TINY, image_size=8, **fields)
+    return Case(framework, "resnet20", 4, options=TINY, image_size=8, **fields)
 
 
 def test_operations_are_those_of_the_layers():
     # 41 million multiply-adds an image (He et al. 2015 have 0.04 billion), forward once and backward twice.
-    assert Subject("jax_resnet", "resnet20", 128).flops() == pytest.approx(6 * 128 * 40.8e6, rel=0.01)
-    layer = Layer(size=32, inputs=16, outputs=32, kernel=3, strides=2)
-    assert Subject("jax_resnet", batch_size=2, layer=layer).flops() == 6 * 2 * 16 * 16 * 9 * 16 * 32
+    assert Case("jax_resnet", "resnet20", 128).flops() == pytest.approx(6 * 128 * 40.8e6, rel=0.01)
+    layer = LayerShape(size=32, inputs=16, outputs=32, kernel=3, strides=2)
+    assert Case("jax_resnet", batch_size=2, layer=layer).flops() == 6 * 2 * 16 * 16 * 9 * 16 * 32
 
 
 @pytest.mark.parametrize("arch", ["resnet20", "resnet50", "resnext29_32x4d"])
 def test_layers_add_up_to_the_network(arch):
     name, options = parse_arch(arch)
-    counted = layers_of(name, options, 32)
+    counted = count_layers(name, options, 32)
     convolutions = sum(
-        times * Subject("jax_resnet", batch_size=1, layer=layer).flops() // 6
+        times * Case("jax_resnet", batch_size=1, layer=layer).flops() // 6
         for layer, times in counted.items()
         if layer.kernel
     )
@@ -50,27 +50,27 @@ def test_an_unknown_network_is_named():
 
 
 @pytest.mark.parametrize("framework", ["jax_resnet", "flax", "matmul"])
-def test_a_subject_is_timed_in_its_process(framework):
-    (result,) = race([tiny(framework)], rounds=2, turn_seconds=0.01)
-    assert len(result.seconds) >= 3
-    assert 0 < result.median < result.start_seconds
-    assert result.images_per_second == pytest.approx(4 / result.median)
+def test_a_case_is_timed_in_its_own_process(framework):
+    (timing,) = interleaved([tiny(framework)], rounds=2, round_seconds=0.01)
+    assert len(timing.seconds) >= 3
+    assert 0 < timing.median < timing.start_seconds
+    assert timing.images_per_second == pytest.approx(4 / timing.median)
     network = summary(create_model("resnet20", **TINY))
-    assert result.parameters == (0 if framework == "matmul" else network.parameters)
-    assert result.peak_bytes > 50e6
+    assert timing.parameters == (0 if framework == "matmul" else network.parameters)
+    assert timing.peak_bytes > 50e6
 
 
 def test_the_same_network_in_pytorch():
     pytest.importorskip("torch", reason="compares with PyTorch, which is not installed")
-    ours, theirs = race([tiny(), tiny("torch", layout="NHWC")], rounds=1, turn_seconds=0.01)
+    ours, theirs = interleaved([tiny(), tiny("torch", layout="NHWC")], rounds=1, round_seconds=0.01)
     assert ours.parameters == theirs.parameters
 
 
 @pytest.mark.slow
-def test_processes_at_once():
-    together = race_together([tiny(), tiny()], rounds=1)
-    assert len(together.seconds) == 5
-    assert all(second > 0 for second in together.seconds)
+def test_a_step_of_simultaneous_processes_ends_with_the_slowest():
+    timing = simultaneous([tiny(), tiny()], rounds=1)
+    assert len(timing.seconds) == 5
+    assert all(second > 0 for second in timing.seconds)
 
 
 def test_malloc_is_set_before_jax_is_imported():
@@ -78,15 +78,19 @@ def test_malloc_is_set_before_jax_is_imported():
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
-def test_what_fails_in_a_process_is_told():
+def test_an_error_in_a_process_is_raised_here():
     with pytest.raises(ExperimentError, match="no option 'widhts'"):
-        race([Subject("jax_resnet", "resnet20", 4, options={"widhts": (8,)})], rounds=1, turn_seconds=0.01)
+        interleaved(
+            [Case("jax_resnet", "resnet20", 4, options={"widhts": (8,)})], rounds=1, round_seconds=0.01
+        )
 
 
 @pytest.mark.slow
-def test_layers_as_table_and_json(tmp_path, capsys):
+def test_layers_are_printed_and_written_as_json(tmp_path, capsys):
     out = tmp_path / "bench.json"
-    flags = "--layers --arch resnet8 --batch-size 2 --image-size 8 --dtype f32 --rounds 1 --turn-seconds 0.01"
+    flags = (
+        "--layers --arch resnet8 --batch-size 2 --image-size 8 --dtype f32 --rounds 1 --round-seconds 0.01"
+    )
     main([*flags.split(), "--out", str(out)])
     rows = json.loads(out.read_text())["rows"]
     *layers, total = rows
@@ -98,9 +102,9 @@ def test_layers_as_table_and_json(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_the_loop_is_compared_with_its_step(tmp_path):
+def test_the_loop_is_compared_with_its_step_alone(tmp_path):
     out = tmp_path / "bench.json"
-    flags = "--loop --arch resnet8 --batch-size 16 --image-size 8 --dtype f32 --rounds 2 --turn-seconds 0.05"
+    flags = "--loop --arch resnet8 --batch-size 16 --image-size 8 --dtype f32 --rounds 2 --round-seconds 0.05"
     main([*flags.split(), "--out", str(out)])
     (row,) = json.loads(out.read_text())["rows"]
     assert row["in the loop (ms)"] > 0
@@ -109,19 +113,19 @@ def test_the_loop_is_compared_with_its_step(tmp_path):
     assert math.isfinite(ratio)
 
 
-def test_an_epoch_is_compared_turn_by_turn():
-    # In both turns ours takes 80% of the time of theirs, whatever the machine did meanwhile.
-    def turn(seconds):
+def test_an_epoch_is_compared_round_by_round():
+    # In both rounds ours takes 80% of the time of theirs, whatever the machine did meanwhile.
+    def report(seconds):
         return {"process": 2 * seconds, "seconds": seconds, "images_per_second": 800 / seconds}
 
-    turns = {"jax_resnet": [turn(4), turn(12)], "PyTorch": [turn(5), turn(15)]}
-    first, second, ratio = epoch_rows("resnet20", 128, turns)
+    reports = {"jax_resnet": [report(4), report(12)], "PyTorch": [report(5), report(15)]}
+    first, second, ratio = epoch_rows("resnet20", 128, reports)
     assert first["whole process (s)"] == 16
     assert second["after set-up (s)"] == pytest.approx(10)
     for column in ("training (images/s)", "after set-up (s)", "whole process (s)"):
         assert ratio[column] == pytest.approx(1.25)
 
 
-def test_a_program_that_fails_is_told_in_a_line():
+def test_a_program_that_fails_is_reported_in_one_line():
     with pytest.raises(ExperimentError, match=r"experiments.cifar10 ended with status 2: error: .*resnet20"):
-        timed(["experiments.cifar10", "--arch", "resnet21"])
+        run_program(["experiments.cifar10", "--arch", "resnet21"])

@@ -1,0 +1,67 @@
+"""A process that times cases: the side that sends it requests. ``worker`` is the other side."""
+
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any, Self
+
+from experiments.program.errors import ExperimentError
+
+__all__ = ["Worker"]
+
+
+class Worker(contextlib.AbstractContextManager["Worker"]):
+    """A process that prepares and times cases, ended when the context is left."""
+
+    def __init__(self, framework: str, cores: Sequence[int] = ()) -> None:
+        """Starts the process, on the processors ``cores`` only where they are given."""
+        # The experiments set malloc like this; the other frameworks run as their users find them.
+        flags = ["--keep-freed-memory"] if framework == "jax_resnet" else []
+        flags += ["--cores", *map(str, cores)] if cores else []
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "experiments.bench.worker", *flags],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def request(self, command: dict[str, Any]) -> dict[str, Any]:
+        """Sends a command and returns the answer.
+
+        Raises:
+            ExperimentError: The command failed; the message says why.
+        """
+        self.send(command)
+        return self.receive()
+
+    def send(self, command: dict[str, Any]) -> None:
+        """Sends a command without waiting for the answer."""
+        assert self._process.stdin is not None
+        # If the process has ended, receive() reports it.
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps(command) + "\n")
+            self._process.stdin.flush()
+
+    def receive(self) -> dict[str, Any]:
+        """Waits for the answer to the oldest command that has none.
+
+        Raises:
+            ExperimentError: The command failed; the message says why.
+        """
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise ExperimentError(f"a timed process ended with status {self._process.wait()}: out of memory?")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise ExperimentError(answer["error"])
+        return answer
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._process.kill()
+        self._process.communicate()
