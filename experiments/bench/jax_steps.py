@@ -130,7 +130,9 @@ def matrix_product(case: Case) -> Step:
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
     products = (jnp.matmul, lambda a, b: pixels(a[None, None], b[None, None])[0, 0])
-    steps = [waiting_step(functools.partial(jax.jit(product).lower(a, a).compile(), a, a)) for product in products]
+    steps = [
+        waiting_step(functools.partial(jax.jit(product).lower(a, a).compile(), a, a)) for product in products
+    ]
     return min(steps, key=_fastest_seconds)
 
 
