@@ -8,8 +8,8 @@ from experiments.program.start import start
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Parses the flags, times, and prints the table."""
-    from experiments.bench.config import MODES, BenchConfig
+    """Parses the flags, times, and prints the tables."""
+    from experiments.bench.config import MODES, PROGRAMS, BenchConfig
     from experiments.settings.flags import parse_flags
 
     config = parse_flags(
@@ -21,13 +21,17 @@ def main(args: Sequence[str] | None = None) -> None:
     )
     config.check()
 
-    from experiments.bench.table import print_table, write_results
+    from experiments.bench.case import check_networks
+    from experiments.bench.table import format_tables, write_results
     from experiments.program.console import Console
 
+    check_networks(
+        config.arch, config.image_size, in_torch=config.against == "torch" or config.mode in PROGRAMS
+    )
     module, function = MODES[config.mode] if config.mode else ("networks", "time_networks")
     measure = getattr(importlib.import_module(f"experiments.bench.{module}"), function)
     rows = measure(config, Console())
-    print_table(rows)
+    print(format_tables(rows), end="")
     if config.out:
         write_results(config, rows)
 

@@ -1,14 +1,25 @@
-"""What the bench can time: a training step of a network, one layer, or a matrix product."""
+"""What the bench can time: a step or an evaluation of a network, a layer, or a matrix product."""
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from experiments.program.errors import ConfigError
-from jax_resnet.models import create_model
+from jax_resnet._text import first_line
+from jax_resnet.models import VGG, ResNet, create_model
 from jax_resnet.models.summary import summary
 
-__all__ = ["BATCH_SIZES", "MATMUL_SIZE", "Case", "Framework", "LayerShape", "batch_size_of", "parse_arch"]
+__all__ = [
+    "BATCH_SIZES",
+    "MATMUL_SIZE",
+    "Case",
+    "Framework",
+    "LayerShape",
+    "batch_size_of",
+    "check_networks",
+    "parse_arch",
+]
 
 Framework = Literal["jax_resnet", "flax", "torch", "matmul"]
 # Batch sizes of the usual comparison; other networks get 64.
@@ -43,7 +54,11 @@ class Case:
         framework: "flax" is this library's network on flax's own layers, unmodified.
         arch: The network's name; empty for a matrix product.
         batch_size: Images per step.
-        dtype: Computation type; "bf16" in PyTorch is its autocast.
+        task: "train" for a training step, "evaluate" for logits from running statistics, without gradients.
+        program: How the process of "jax_resnet" is set up: like the experiments', which set malloc before
+            they import jax, or like a library user's, which imports jax first and sets nothing.
+        dtype: Computation type.
+        bf16: What "bf16" is in PyTorch: its autocast, or weights and images cast to bfloat16.
         conv: Implementation of convolution, for "jax_resnet" only.
         layout: Memory layout of PyTorch's images.
         options: Options of ``create_model``.
@@ -55,6 +70,9 @@ class Case:
     arch: str = ""
     batch_size: int = 0
     dtype: Literal["f32", "bf16"] = "f32"
+    task: Literal["train", "evaluate"] = "train"
+    program: Literal["experiments", "user"] = "experiments"
+    bf16: Literal["autocast", "weights"] = "autocast"
     conv: str = "auto"
     layout: Literal["NCHW", "NHWC"] = "NCHW"
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -70,16 +88,19 @@ class Case:
     @property
     def name(self) -> str:
         """The implementation, as tables name it."""
+        if self.framework == "torch" and self.dtype == "bf16":
+            return "PyTorch autocast" if self.bf16 == "autocast" else "PyTorch bf16 weights"
         if self.framework == "torch":
-            return "PyTorch autocast" if self.dtype == "bf16" else f"PyTorch {self.layout}"
+            return f"PyTorch {self.layout}"
         if self.framework == "jax_resnet":
-            return "jax_resnet" if self.conv == "auto" else f"jax_resnet, {self.conv} convolution"
+            name = "jax_resnet" if self.conv == "auto" else f"jax_resnet, {self.conv} convolution"
+            return name if self.program == "experiments" else f"{name}, library user's program"
         return {"flax": "plain Flax", "matmul": "matrix product"}[self.framework]
 
     def flops(self) -> int:
         """Floating-point operations per step, of convolutions and linear layers only.
 
-        The backward pass counts as two forward passes, as is usual.
+        A backward pass counts as two forward passes, as is usual.
         """
         if self.framework == "matmul":
             return 2 * MATMUL_SIZE**3
@@ -89,7 +110,8 @@ class Case:
             return 6 * pixels * layer.kernel**2 * layer.inputs * layer.outputs // layer.groups
         model = create_model(self.arch, **self.options)
         shape = (self.image_size, self.image_size, 3)
-        return 6 * self.batch_size * summary(model, shape).multiply_adds
+        passes = 3 if self.task == "train" else 1
+        return 2 * passes * self.batch_size * summary(model, shape).multiply_adds
 
 
 def parse_arch(text: str) -> tuple[str, dict[str, Any]]:
@@ -110,6 +132,23 @@ def parse_arch(text: str) -> tuple[str, dict[str, Any]]:
     except ValueError as error:
         raise ConfigError(f"--arch {text}: {error}") from None
     return name, options
+
+
+def check_networks(archs: Sequence[str], image_size: int, *, in_torch: bool) -> None:
+    """Checks that each network exists, takes images of this size, and has a PyTorch form if ``in_torch``.
+
+    Raises:
+        ConfigError: A network does not; the message names it.
+    """
+    for text in archs:
+        name, options = parse_arch(text)
+        model = create_model(name, **options)
+        if in_torch and not isinstance(model, ResNet | VGG):
+            raise ConfigError(f"--arch {text}: has no form in PyTorch here, leave out --against torch")
+        try:
+            summary(model, (image_size, image_size, 3))
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"--arch {text}: {first_line(error)}") from None
 
 
 def batch_size_of(arch: str, batch_size: int | None) -> int:

@@ -1,6 +1,7 @@
 """The flags of the bench."""
 
 import dataclasses
+import importlib.util
 import math
 from pathlib import Path
 from typing import Literal
@@ -11,12 +12,16 @@ __all__ = ["MODES", "BenchConfig"]
 
 # What is timed for each flag, as (module, function). Without a flag whole training steps are timed.
 MODES = {
-    "layers": ("networks", "time_layers"),
+    "inference": ("inference", "time_inference"),
+    "layers": ("layers", "time_layers"),
     "scaling": ("growth", "time_growth"),
     "depth": ("growth", "time_depth"),
     "loop": ("overhead", "time_overhead"),
     "epoch": ("end_to_end", "time_epoch"),
+    "start": ("first_step", "time_start"),
 }
+# Modes that run whole programs on this data, beside PyTorch's.
+PROGRAMS = ("epoch", "start")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +44,10 @@ class BenchConfig:
     """Number of rounds; each case is timed once per round."""
     round_seconds: float = 2.0
     """Seconds for which each case is timed per round."""
+    user: bool = False
+    """Time a library user's program too: jax is imported first, and neither malloc nor a variable is set."""
+    inference: bool = False
+    """Time evaluation: images per second of a batch, and the latency of one image."""
     layers: bool = False
     """Time each distinct layer of the networks by itself."""
     scaling: bool = False
@@ -48,7 +57,11 @@ class BenchConfig:
     loop: bool = False
     """Compare the experiments' loop with its training step alone."""
     epoch: bool = False
-    """Run an epoch of CIFAR-10 with the first network beside a plain PyTorch program: minutes per round."""
+    """Run an epoch with the first network beside a plain PyTorch program: minutes per round."""
+    start: bool = False
+    """Time from the command to the end of the first training step, beside a plain PyTorch program."""
+    dataset: Literal["cifar10", "digits"] = "cifar10"
+    """Data of --epoch and --start."""
     out: str | None = None
     """JSON file to write the numbers to."""
 
@@ -66,6 +79,11 @@ class BenchConfig:
         modes = [f"--{mode}" for mode in MODES if getattr(self, mode)]
         if len(modes) > 1:
             raise ConfigError(f"{' and '.join(modes)} are different benches: choose one")
+        if self.user and self.mode not in (None, "inference"):
+            raise ConfigError(f"--user goes with whole training steps or --inference, not with --{self.mode}")
+        if (self.against == "torch" or self.mode in PROGRAMS) and importlib.util.find_spec("torch") is None:
+            flag = f"--{self.mode}" if self.mode in PROGRAMS else "--against torch"
+            raise ConfigError(f"{flag} needs PyTorch: pip install -e '.[torch]'")
         for flag, values in {"--arch": self.arch, "--dtype": self.dtype, "--conv": self.conv}.items():
             if not values:
                 raise ConfigError(f"{flag} needs at least one value")

@@ -15,7 +15,7 @@ from experiments.bench.table import Row
 from experiments.program.console import Console
 from experiments.program.errors import ExperimentError
 
-__all__ = ["epoch_rows", "run_program", "time_epoch"]
+__all__ = ["epoch_rows", "program_flags", "run_program", "time_epoch"]
 
 # What a program reports: "process", "seconds" and "images_per_second".
 Report = dict[str, float]
@@ -29,7 +29,7 @@ def time_epoch(config: BenchConfig, console: Console) -> list[Row]:
     """
     arch, _ = parse_arch(config.arch[0])
     batch_size = batch_size_of(arch, config.batch_size)
-    flags = ["--arch", arch, "--batch-size", str(batch_size)]
+    flags = program_flags(config)
     reports: dict[str, list[Report]] = {"jax_resnet": [], "PyTorch": []}
     for number in range(config.rounds):
         with tempfile.TemporaryDirectory() as folder:
@@ -41,6 +41,16 @@ def time_epoch(config: BenchConfig, console: Console) -> list[Row]:
         last = ", ".join(f"{name} {done[-1]['process']:.0f} s" for name, done in reports.items())
         console.line(f"round {number + 1} of {config.rounds}: {last}")
     return epoch_rows(arch, batch_size, reports)
+
+
+def program_flags(config: BenchConfig) -> list[str]:
+    """Flags of the first network and its data, which both programs take."""
+    arch, _ = parse_arch(config.arch[0])
+    sizes = {"cifar10": 5000, "digits": 300}
+    return [
+        *("--arch", arch, "--batch-size", str(batch_size_of(arch, config.batch_size))),
+        *("--dataset", config.dataset, "--val-size", str(sizes[config.dataset])),
+    ]
 
 
 def run_program(arguments: Sequence[str], summary: Path | None = None) -> Report:

@@ -30,7 +30,7 @@ def time_growth(config: BenchConfig, console: Console) -> list[Row]:
     for dtype in config.dtype:
 
         def case(arch: str, batch_size: int = batch_size, dtype: Any = dtype, **options: Any) -> Case:
-            return Case("jax_resnet", arch, batch_size, dtype, config.conv[0], options=options)
+            return Case("jax_resnet", arch, batch_size, dtype=dtype, conv=config.conv[0], options=options)
 
         sweeps: dict[str, dict[int, Case]] = {
             "batch, resnet20": {n: case("resnet20", n) for n in BATCHES},
@@ -93,7 +93,7 @@ def time_depth(config: BenchConfig, console: Console) -> list[Row]:
         for form, options in forms.items():
             if not options and arch in TOO_DEEP_TO_WRITE_OUT:
                 continue
-            case = Case("jax_resnet", arch, batch_size, "f32", config.conv[0], options=options)
+            case = Case("jax_resnet", arch, batch_size, conv=config.conv[0], options=options)
             (timing,) = interleaved([case], rounds=2, round_seconds=config.round_seconds)
             rows.append(
                 {

@@ -52,15 +52,22 @@ def prepare(case: Case) -> tuple[Step, int]:
         return matrix_product(case), 0
     conv: Any = "xla" if case.framework == "flax" else case.conv
     with conv_implementation(conv):
-        return layer_step(case, case.layer) if case.layer else network_step(case)
+        if case.layer:
+            return layer_step(case, case.layer)
+        return training_step(case) if case.task == "train" else evaluation_step(case)
 
 
-def network_step(case: Case) -> tuple[Step, int]:
-    """A whole training step: forward, backward, SGD with momentum and weight decay."""
+def make_network(case: Case) -> nn.Module:
+    """Builds the network of a case."""
     options = dict(case.options, dtype=DTYPES[case.dtype])
     if case.framework == "flax":
         options["norm"] = FlaxNorm
-    model = create_model(case.arch, **options)
+    return create_model(case.arch, **options)
+
+
+def training_step(case: Case) -> tuple[Step, int]:
+    """A whole training step: forward, backward, SGD with momentum and weight decay."""
+    model = make_network(case)
     tx = optim.sgd(0.1, momentum=0.9, weight_decay=5e-4)
     shape = (case.image_size, case.image_size, 3)
     state = create_state(model, tx, jax.random.key(0), shape)
@@ -80,6 +87,20 @@ def network_step(case: Case) -> tuple[Step, int]:
         jax.block_until_ready(metrics)
 
     return run, parameters
+
+
+def evaluation_step(case: Case) -> tuple[Step, int]:
+    """Logits of a batch in evaluation mode."""
+    model = make_network(case)
+    shape = (case.image_size, case.image_size, 3)
+    variables = jax.jit(model.init, static_argnames="train")(
+        jax.random.key(0), jnp.zeros((1, *shape)), train=False
+    )
+    images = jnp.asarray(np.random.default_rng(0).standard_normal((case.batch_size, *shape), np.float32))
+    apply = jax.jit(lambda variables, images: model.apply(variables, images, train=False))
+    compiled = apply.lower(variables, images).compile()
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+    return waiting_step(lambda: compiled(variables, images)), parameters
 
 
 def layer_step(case: Case, layer: LayerShape) -> tuple[Step, int]:

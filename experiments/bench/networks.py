@@ -1,31 +1,48 @@
-"""Training steps of whole networks, and of their layers one by one."""
+"""Training steps of whole networks."""
 
+import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Literal
 
 from experiments.bench.case import Case, batch_size_of, parse_arch
 from experiments.bench.config import BenchConfig
-from experiments.bench.layers import count_layers
 from experiments.bench.table import Row
-from experiments.bench.timing import Timing, interleaved, interleaved_rows
+from experiments.bench.timing import Timing, interleaved
 from experiments.program.console import Console
 
-__all__ = ["network_rows", "time_layers", "time_networks"]
+__all__ = ["best_rival", "network_cases", "network_rows", "time_networks"]
 
 
-def network_cases(config: BenchConfig, arch: str, batch_size: int, options: dict[str, Any]) -> list[Case]:
-    """Every implementation and computation type of one network that the flags ask for."""
-    common: dict[str, Any] = {"arch": arch, "batch_size": batch_size, "options": options}
-    common["image_size"] = config.image_size
+def network_cases(config: BenchConfig, network: Case) -> list[Case]:
+    """Every implementation and computation type of a network that the flags ask for.
+
+    Args:
+        config: The flags.
+        network: A case whose network, options, images and task all cases share.
+    """
+    programs: tuple[Literal["experiments", "user"], ...] = ("experiments", "user")
     cases = [
-        Case("jax_resnet", dtype=dtype, conv=conv, **common) for conv in config.conv for dtype in config.dtype
+        dataclasses.replace(network, dtype=dtype, conv=conv, program=program)
+        for conv in config.conv
+        for dtype in config.dtype
+        for program in (programs if config.user else programs[:1])
     ]
     if config.against == "flax":
-        cases += [Case("flax", dtype=dtype, **common) for dtype in config.dtype]
+        cases += [dataclasses.replace(network, framework="flax", dtype=dtype) for dtype in config.dtype]
     if config.against == "torch":
-        for dtype in config.dtype:
-            layouts: Sequence[Any] = ("NCHW", "NHWC") if dtype == "f32" else ("NHWC",)
-            cases += [Case("torch", dtype=dtype, layout=layout, **common) for layout in layouts]
+        cases += torch_cases(config, dataclasses.replace(network, framework="torch"))
+    return cases
+
+
+def torch_cases(config: BenchConfig, network: Case) -> list[Case]:
+    """PyTorch's float32 in both layouts, and its bfloat16 in the faster one."""
+    cases = []
+    if "f32" in config.dtype:
+        cases += [dataclasses.replace(network, layout="NCHW"), dataclasses.replace(network, layout="NHWC")]
+    if "bf16" in config.dtype:
+        cases.append(dataclasses.replace(network, dtype="bf16", layout="NHWC"))
+        if network.task == "evaluate":  # where casting the weights is usual too
+            cases.append(dataclasses.replace(network, dtype="bf16", layout="NHWC", bf16="weights"))
     return cases
 
 
@@ -34,7 +51,9 @@ def time_networks(config: BenchConfig, console: Console) -> list[Row]:
     rows: list[Row] = []
     for text in config.arch:
         arch, options = parse_arch(text)
-        cases = network_cases(config, arch, batch_size_of(arch, config.batch_size), options)
+        batch_size = batch_size_of(arch, config.batch_size)
+        network = Case("jax_resnet", arch, batch_size, options=options, image_size=config.image_size)
+        cases = network_cases(config, network)
         console.line(f"{arch}: {', '.join(f'{case.name} {case.dtype}' for case in cases)}")
         timings = interleaved(
             [*cases, *(Case("matmul", dtype=dtype) for dtype in config.dtype)],
@@ -46,17 +65,23 @@ def time_networks(config: BenchConfig, console: Console) -> list[Row]:
     return rows
 
 
+def best_rival(timings: Sequence[Timing]) -> float | None:
+    """Images per second of the other framework's fastest float32 case; None without another framework."""
+    rivals = [t for t in timings if t.case.framework in ("torch", "flax") and t.case.dtype == "f32"]
+    return max((rival.images_per_second for rival in rivals), default=None)
+
+
 def network_rows(arch: str, timings: Sequence[Timing]) -> list[Row]:
     """One row per timing, with its ratio to the other framework's best float32 step."""
     products = {t.case.dtype: t for t in timings if t.case.framework == "matmul"}
-    rivals = [t for t in timings if t.case.framework in ("torch", "flax") and t.case.dtype == "f32"]
-    best = max((rival.images_per_second for rival in rivals), default=None)
+    best = best_rival(timings)
     return [
         {
             "network": arch,
             "batch": timing.case.batch_size or None,
             "dtype": timing.case.dtype,
             "by": timing.case.name,
+            "program": timing.case.program if timing.case.framework == "jax_resnet" else None,
             "step (ms)": 1e3 * timing.median,
             "spread (%)": 100 * timing.spread,
             "images/s": timing.images_per_second or None,
@@ -69,38 +94,3 @@ def network_rows(arch: str, timings: Sequence[Timing]) -> list[Row]:
         }
         for timing in timings
     ]
-
-
-def time_layers(config: BenchConfig, console: Console) -> list[Row]:
-    """Times each distinct layer of the networks, forward and backward."""
-    rows: list[Row] = []
-    for text in config.arch:
-        arch, options = parse_arch(text)
-        batch_size = batch_size_of(arch, config.batch_size)
-        counts = count_layers(arch, options, config.image_size)
-        console.line(f"{arch}: {len(counts)} distinct layers")
-        table = [
-            [
-                Case("jax_resnet", conv=conv, batch_size=batch_size, dtype=dtype, layer=layer)
-                for conv in config.conv
-                for dtype in config.dtype
-            ]
-            + [
-                Case(config.against, layout="NHWC", batch_size=batch_size, dtype=dtype, layer=layer)
-                for dtype in config.dtype
-                if config.against != "none"
-            ]
-            for layer in counts
-        ]
-        timings = interleaved_rows(table, rounds=config.rounds, round_seconds=config.round_seconds / 5)
-        new: list[Row] = []
-        for (layer, count), row in zip(counts.items(), timings, strict=True):
-            new.append({"network": arch, "layer": str(layer), "times": count})
-            new[-1] |= {f"{t.case.name} {t.case.dtype} (ms)": 1e3 * t.median for t in row}
-            if layer.kernel:
-                new[-1]["GFLOP/s, first"] = row[0].gflops
-        total: Row = {"network": arch, "layer": "all", "times": sum(counts.values())}
-        for name in (key for key in new[0] if key.endswith("(ms)")):
-            total[name] = sum(r["times"] * r[name] for r in new)
-        rows += [*new, total]
-    return rows

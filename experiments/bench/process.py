@@ -2,26 +2,28 @@
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from typing import Any, Self
 
+from experiments.bench.case import Case
 from experiments.program.errors import ExperimentError
 
-__all__ = ["Worker"]
+__all__ = ["Worker", "process_setup"]
 
 
 class Worker(contextlib.AbstractContextManager["Worker"]):
     """A process that prepares and times cases, ended when the context is left."""
 
-    def __init__(self, framework: str, cores: Sequence[int] = ()) -> None:
-        """Starts the process, on the processors ``cores`` only where they are given."""
-        # The experiments set malloc like this; the other frameworks run as their users find them.
-        flags = ["--keep-freed-memory"] if framework == "jax_resnet" else []
+    def __init__(self, case: Case, cores: Sequence[int] = ()) -> None:
+        """Starts a process for cases like ``case``, on the processors ``cores`` only where they are given."""
+        flags, environment = process_setup(case)
         flags += ["--cores", *map(str, cores)] if cores else []
         self._process = subprocess.Popen(
             [sys.executable, "-m", "experiments.bench.worker", *flags],
+            env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -65,3 +67,17 @@ class Worker(contextlib.AbstractContextManager["Worker"]):
     def __exit__(self, *error: object) -> None:
         self._process.kill()
         self._process.communicate()
+
+
+def process_setup(case: Case) -> tuple[list[str], dict[str, str]]:
+    """Returns the flags and the environment of a worker for a case.
+
+    The experiments' programs set malloc before they import jax. A library user's program imports jax first
+    and has none of our environment variables. The other frameworks run as their users find them.
+    """
+    environment = dict(os.environ)
+    if case.framework != "jax_resnet":
+        return [], environment
+    if case.program == "experiments":
+        return ["--keep-freed-memory"], environment
+    return ["--import-jax-first"], {k: v for k, v in environment.items() if not k.startswith("JAX_RESNET_")}

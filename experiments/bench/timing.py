@@ -89,10 +89,7 @@ class TimedCase:
 def _workers(cases: Sequence[Case], cores: Sequence[Sequence[int]] | None = None) -> Iterator[list[Worker]]:
     """Starts a process for each case, each on its own ``cores`` where they are given."""
     with contextlib.ExitStack() as stack:
-        yield [
-            stack.enter_context(Worker(case.framework, cores[i] if cores else ()))
-            for i, case in enumerate(cases)
-        ]
+        yield [stack.enter_context(Worker(case, cores[i] if cores else ())) for i, case in enumerate(cases)]
 
 
 def _prepare(workers: Sequence[Worker], cases: Sequence[Case]) -> list[TimedCase]:

@@ -5,6 +5,7 @@ NCHW. Import this module only where PyTorch is installed.
 """
 
 import dataclasses
+import re
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad, relu
 
-__all__ = ["Options", "TorchResNet", "TorchVGG"]
+__all__ = ["Options", "TorchResNet", "TorchVGG", "usual_options"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,10 +176,10 @@ def make_stem(o: Options, width: int) -> tuple[nn.Module, nn.Module]:
 class TorchResNet(nn.Module):
     """A residual network (He et al. 2015, table 1 and section 4.2; He et al. 2016)."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        """Takes the arguments of ``Options``."""
+    def __init__(self, options: Options | None = None, **fields: Any) -> None:
+        """Takes ``Options``, or the fields of it."""
         super().__init__()
-        o = Options(*args, **options)
+        o = options or Options(**fields)
         width = o.stem_width or o.widths[0]
         self.conv1, self.pool = make_stem(o, width)
         # A pre-activation network normalizes after the stem only where ``activate_stem`` asks for it.
@@ -214,6 +215,21 @@ class TorchResNet(nn.Module):
         if self.final_norm:
             x = relu(self.bn(x))
         return self.linear(x.mean((2, 3)))
+
+
+def usual_options(name: str) -> Options | None:
+    """Options of resnet{6n+2}, and of [preact_]resnet18, 34 and 50 for small images; None for other names."""
+    match = re.fullmatch(r"(preact_)?resnet(\d+)", name)
+    if match is None:
+        return None
+    depth, preactivation = int(match[2]), match[1] is not None
+    if depth in (18, 34, 50):
+        stage_sizes = (2, 2, 2, 2) if depth == 18 else (3, 4, 6, 3)
+        block: Literal["basic", "bottleneck"] = "bottleneck" if depth == 50 else "basic"
+        return Options(stage_sizes, block=block, preactivation=preactivation)
+    if preactivation or depth < 8 or depth % 6 != 2:
+        return None
+    return Options((depth // 6,) * 3, widths=(16, 32, 64), shortcut="A")
 
 
 class TorchVGG(nn.Module):

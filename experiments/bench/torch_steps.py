@@ -29,7 +29,9 @@ def network(arch: str, *, variant: str | None = None, **options: Any) -> nn.Modu
 def prepare(case: Case) -> tuple[Step, int]:
     """Returns a function that runs one step and waits for it, and the number of parameters."""
     torch.manual_seed(0)
-    return layer_step(case, case.layer) if case.layer else network_step(case)
+    if case.layer:
+        return layer_step(case, case.layer)
+    return training_step(case) if case.task == "train" else evaluation_step(case)
 
 
 def _place(x: Any, case: Case) -> Any:
@@ -37,7 +39,7 @@ def _place(x: Any, case: Case) -> Any:
     return x.to(DEVICE, memory_format=layout)
 
 
-def network_step(case: Case) -> tuple[Step, int]:
+def training_step(case: Case) -> tuple[Step, int]:
     """A whole training step: forward, backward, SGD with momentum and weight decay."""
     model = _place(network(case.arch, **case.options), case).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
@@ -51,6 +53,22 @@ def network_step(case: Case) -> tuple[Step, int]:
         loss.backward()
         optimizer.step()
         loss.item()  # waits
+
+    return run, sum(p.numel() for p in model.parameters())
+
+
+def evaluation_step(case: Case) -> tuple[Step, int]:
+    """Logits of a batch in evaluation mode, without the bookkeeping of gradients."""
+    model = _place(network(case.arch, **case.options), case).eval()
+    images = _place(torch.randn(case.batch_size, 3, case.image_size, case.image_size), case)
+    if case.dtype == "bf16" and case.bf16 == "weights":
+        model, images = model.to(torch.bfloat16), images.to(torch.bfloat16)
+    autocast = case.dtype == "bf16" and case.bf16 == "autocast"
+
+    def run() -> None:
+        with torch.inference_mode(), torch.autocast(DEVICE, torch.bfloat16, enabled=autocast):
+            model(images)
+        _wait()
 
     return run, sum(p.numel() for p in model.parameters())
 
@@ -78,7 +96,11 @@ def layer_step(case: Case, layer: LayerShape) -> tuple[Step, int]:
 
     def run() -> None:
         torch.autograd.grad(module(images), [images, *module.parameters()], gradient)
-        if DEVICE == "cuda":
-            torch.cuda.synchronize()
+        _wait()
 
     return run, 0
+
+
+def _wait() -> None:
+    if DEVICE == "cuda":
+        torch.cuda.synchronize()

@@ -64,12 +64,15 @@ def _prepare(fields: dict[str, Any], steps: list[Callable[[], None]]) -> dict[st
 def _set_up_process() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--keep-freed-memory", action="store_true")
+    parser.add_argument("--import-jax-first", action="store_true")
     parser.add_argument("--cores", type=int, nargs="*", default=[])
     flags = parser.parse_args()
     if flags.keep_freed_memory:
         from experiments.program.malloc import keep_freed_memory
 
         keep_freed_memory()
+    if flags.import_jax_first:
+        import jax  # noqa: F401 - as a user's program does, before anything of ours is imported
     if flags.cores:
         os.sched_setaffinity(0, flags.cores)
 

@@ -116,9 +116,10 @@ def summary(model: nn.Module, image_shape: tuple[int, int, int] = (32, 32, 3)) -
 
     def watch(call: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
         output = call(*args, **kwargs)
-        inputs = args[0] if args else None
-        if context.method_name == "__call__" and hasattr(inputs, "shape") and hasattr(output, "shape"):
-            calls.append((context.module.path, _layer(context.module, inputs.shape[1:], output.shape[1:])))
+        shapes = [getattr(value, "shape", None) for value in (*args[:1], output)]
+        if context.method_name == "__call__" and len(shapes) == 2 and None not in shapes:
+            inputs, outputs = (tuple(shape[1:]) for shape in shapes if shape is not None)
+            calls.append((context.module.path, _layer(context.module, inputs, outputs)))
         return output
 
     def trace(key: jax.Array, image: jax.Array) -> Any:

@@ -9,12 +9,17 @@ import pytest
 
 from experiments.bench.__main__ import main
 from experiments.bench.case import Case, LayerShape, parse_arch
-from experiments.bench.end_to_end import epoch_rows, run_program
+from experiments.bench.config import BenchConfig
+from experiments.bench.inference import inference_rows
 from experiments.bench.layers import count_layers
-from experiments.bench.timing import interleaved, simultaneous
+from experiments.bench.networks import network_cases, network_rows
+from experiments.bench.process import process_setup
+from experiments.bench.table import PROGRAM_TITLES, format_rows, format_tables
+from experiments.bench.timing import Timing, interleaved, simultaneous
 from experiments.program.errors import ConfigError, ExperimentError
 from jax_resnet.models import create_model, summary
 
+TORCH = "compares with PyTorch, which is not installed"
 TINY = {"stage_sizes": (1,), "widths": (8,)}
 
 
@@ -45,8 +50,6 @@ def test_layers_add_up_to_the_network(arch):
 def test_an_unknown_network_is_named():
     with pytest.raises(ConfigError, match="resnet20"):
         parse_arch("resnet21")
-    with pytest.raises(ConfigError, match="--layers and --depth are different benches: choose one"):
-        main(["--layers", "--depth"])
 
 
 @pytest.mark.parametrize("framework", ["jax_resnet", "flax", "matmul"])
@@ -61,7 +64,7 @@ def test_a_case_is_timed_in_its_own_process(framework):
 
 
 def test_the_same_network_in_pytorch():
-    pytest.importorskip("torch", reason="compares with PyTorch, which is not installed")
+    pytest.importorskip("torch", reason=TORCH)
     ours, theirs = interleaved([tiny(), tiny("torch", layout="NHWC")], rounds=1, round_seconds=0.01)
     assert ours.parameters == theirs.parameters
 
@@ -113,19 +116,102 @@ def test_the_loop_is_compared_with_its_step_alone(tmp_path):
     assert math.isfinite(ratio)
 
 
-def test_an_epoch_is_compared_round_by_round():
-    # In both rounds ours takes 80% of the time of theirs, whatever the machine did meanwhile.
-    def report(seconds):
-        return {"process": 2 * seconds, "seconds": seconds, "images_per_second": 800 / seconds}
+FLAGS = [
+    (["--layers", "--depth"], "--layers and --depth are different benches: choose one"),
+    (["--rounds", "0"], "--rounds must be more than 0, not 0"),
+    (["--round-seconds", "inf"], "--round-seconds must be more than 0, not inf"),
+    (["--round-seconds", "nan"], "--round-seconds must be more than 0, not nan"),
+    (["--image-size", "-1"], "--image-size must be more than 0, not -1"),
+    (["--arch", "vgg16", "--image-size", "8"], "--arch vgg16: images of 8x8 are too small"),
+    (["--arch", "resnet20@blog"], "--arch resnet20@blog: no variant 'blog'"),
+    (["--arch", "mnist_cnn", "--against", "torch"], "--arch mnist_cnn: has no form in PyTorch here"),
+    (["--layers", "--user"], "--user goes with whole training steps or --inference, not with --layers"),
+    (["--out", "no-such-folder/bench.json"], "--out no-such-folder/bench.json: must be a file in a folder"),
+    (["--dtype"], "--dtype"),
+]
 
-    reports = {"jax_resnet": [report(4), report(12)], "PyTorch": [report(5), report(15)]}
-    first, second, ratio = epoch_rows("resnet20", 128, reports)
-    assert first["whole process (s)"] == 16
-    assert second["after set-up (s)"] == pytest.approx(10)
-    for column in ("training (images/s)", "after set-up (s)", "whole process (s)"):
-        assert ratio[column] == pytest.approx(1.25)
+
+@pytest.mark.parametrize(("flags", "message"), FLAGS)
+def test_an_invalid_flag_is_named_before_anything_is_timed(flags, message):
+    if "torch" in flags:
+        pytest.importorskip("torch", reason=TORCH)
+    with pytest.raises(ConfigError) as error:
+        main(flags)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
 
 
-def test_a_program_that_fails_is_reported_in_one_line():
-    with pytest.raises(ExperimentError, match=r"experiments.cifar10 ended with status 2: error: .*resnet20"):
-        run_program(["experiments.cifar10", "--arch", "resnet21"])
+def test_a_library_users_process_sets_nothing(monkeypatch):
+    monkeypatch.setenv("JAX_RESNET_MALLOC", "1")
+    monkeypatch.setenv("JAX_RESNET_CONV", "xla")
+    flags, environment = process_setup(tiny(program="user"))
+    assert flags == ["--import-jax-first"]
+    assert not [name for name in environment if name.startswith("JAX_RESNET_")]
+    assert environment["PATH"]
+    flags, environment = process_setup(tiny())
+    assert flags == ["--keep-freed-memory"]
+    assert environment["JAX_RESNET_CONV"] == "xla"
+    assert process_setup(tiny("torch"))[0] == []
+
+
+def test_a_library_users_program_is_timed():
+    (timing,) = interleaved([tiny(program="user", task="evaluate")], rounds=1, round_seconds=0.01)
+    assert timing.median > 0
+    assert timing.parameters == summary(create_model("resnet20", **TINY)).parameters
+
+
+def test_both_programs_are_timed_in_the_same_rounds():
+    config = BenchConfig(user=True, against="torch")
+    cases = network_cases(config, tiny())
+    names = [(case.name, case.dtype) for case in cases]
+    assert names == [
+        ("jax_resnet", "f32"),
+        ("jax_resnet, library user's program", "f32"),
+        ("jax_resnet", "bf16"),
+        ("jax_resnet, library user's program", "bf16"),
+        ("PyTorch NCHW", "f32"),
+        ("PyTorch NHWC", "f32"),
+        ("PyTorch autocast", "bf16"),
+    ]
+    evaluated = network_cases(config, tiny(task="evaluate"))
+    assert [case.name for case in evaluated[-2:]] == ["PyTorch autocast", "PyTorch bf16 weights"]
+    assert all(case.task == "evaluate" for case in evaluated)
+
+
+def timing_of(case, seconds):
+    return Timing(case, start_seconds=1.0, parameters=100, seconds=[seconds] * 3)
+
+
+def test_each_program_has_a_table_with_the_same_rivals():
+    cases = network_cases(BenchConfig(user=True, against="torch", dtype=("f32",)), tiny())
+    products = [timing_of(Case("matmul"), 0.5)]
+    timings = [timing_of(case, seconds) for case, seconds in zip(cases, (1.0, 1.5, 4.0, 2.0), strict=True)]
+    rows = network_rows("resnet20", timings + products)
+    assert [row["to best f32 rival"] for row in rows[:4]] == [2, pytest.approx(4 / 3), 0.5, 1]
+    first, second = format_tables(rows).split(PROGRAM_TITLES["user"])
+    assert first.startswith(PROGRAM_TITLES["experiments"])
+    for part in (first, second):
+        assert part.count("PyTorch NCHW") == part.count("PyTorch NHWC") == 1
+        assert "| program" not in part
+    assert "library user" not in first
+    assert "library user's program" in second
+
+
+def test_latency_and_images_per_second_of_one_image():
+    cases = network_cases(BenchConfig(against="torch"), Case("jax_resnet", "resnet20", 1, task="evaluate"))
+    rows = inference_rows("resnet20", [timing_of(case, 0.004) for case in cases])
+    assert {row["latency (ms)"] for row in rows} == {4.0}
+    assert {row["images/s"] for row in rows} == {250.0}
+    assert rows[0]["GFLOP/s"] == pytest.approx(2 * 40.55e6 / 0.004 / 1e9, rel=1e-3)
+    assert "program" not in format_rows(rows)
+
+
+@pytest.mark.slow
+def test_inference_of_every_case(tmp_path):
+    pytest.importorskip("torch", reason=TORCH)
+    out = tmp_path / "bench.json"
+    flags = "--inference --user --against torch --arch resnet8 --batch-size 4 --image-size 8 --rounds 1"
+    main([*flags.split(), "--round-seconds", "0.01", "--out", str(out)])
+    rows = json.loads(out.read_text())["rows"]
+    assert len(rows) == 2 * (4 + 4)
+    assert [row["batch"] for row in rows] == [4] * 8 + [1] * 8
