@@ -81,7 +81,7 @@ class Case:
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> "Case":
-        """Makes the case of which ``fields`` is ``dataclasses.asdict``, read from JSON."""
+        """Undoes ``dataclasses.asdict`` after a journey through JSON."""
         layer = fields["layer"]
         return cls(**{**fields, "layer": LayerShape(**layer) if layer else None})
 

@@ -84,6 +84,8 @@ class BenchConfig:
         if (self.against == "torch" or self.mode in PROGRAMS) and importlib.util.find_spec("torch") is None:
             flag = f"--{self.mode}" if self.mode in PROGRAMS else "--against torch"
             raise ConfigError(f"{flag} needs PyTorch: pip install -e '.[torch]'")
+        if self.against != "none" and self.mode not in (None, "inference", "layers"):
+            raise ConfigError(f"--{self.mode} has no use for --against: leave it out")
         for flag, values in {"--arch": self.arch, "--dtype": self.dtype, "--conv": self.conv}.items():
             if not values:
                 raise ConfigError(f"{flag} needs at least one value")

@@ -2,14 +2,17 @@
 
 import json
 import math
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from experiments import bench
 from experiments.bench.__main__ import main
 from experiments.bench.case import Case, LayerShape, parse_arch
-from experiments.bench.config import BenchConfig
+from experiments.bench.config import MODES, BenchConfig
 from experiments.bench.inference import inference_rows
 from experiments.bench.layers import count_layers
 from experiments.bench.networks import network_cases, network_rows
@@ -17,6 +20,7 @@ from experiments.bench.process import process_setup
 from experiments.bench.table import PROGRAM_TITLES, format_rows, format_tables
 from experiments.bench.timing import Timing, interleaved, simultaneous
 from experiments.program.errors import ConfigError, ExperimentError
+from experiments.settings.flags import parse_flags
 from jax_resnet.models import create_model, summary
 
 TORCH = "compares with PyTorch, which is not installed"
@@ -128,6 +132,7 @@ FLAGS = [
     (["--layers", "--user"], "--user goes with whole training steps or --inference, not with --layers"),
     (["--out", "no-such-folder/bench.json"], "--out no-such-folder/bench.json: must be a file in a folder"),
     (["--dtype"], "--dtype"),
+    (["--scaling", "--against", "flax"], "--scaling has no use for --against: leave it out"),
 ]
 
 
@@ -215,3 +220,15 @@ def test_inference_of_every_case(tmp_path):
     rows = json.loads(out.read_text())["rows"]
     assert len(rows) == 2 * (4 + 4)
     assert [row["batch"] for row in rows] == [4] * 8 + [1] * 8
+
+
+def test_the_commands_of_the_readme_are_valid():
+    pytest.importorskip("torch", reason=TORCH)
+    readme = Path(bench.__file__).parent / "README.md"
+    block = readme.read_text(encoding="utf-8").split("```sh\n")[1].split("```")[0]
+    commands = [shlex.split(line, comments=True)[3:] for line in block.splitlines()]
+    assert len(commands) == 9
+    configs = [parse_flags(BenchConfig, "bench", "", flags, BenchConfig()) for flags in commands]
+    for config in configs:
+        config.check()
+    assert {config.mode for config in configs} == {None, *MODES}
