@@ -13,16 +13,20 @@ from experiments.program.start import start
 def main(args: Sequence[str] | None = None) -> None:
     """Parses the flags and prints the table."""
     from experiments.bench.communication import ScalingConfig, estimate, format_estimate
-    from experiments.settings.flags import parse_flags
+    from experiments.settings.fields import check_ranges
+    from experiments.settings.parser import About, parse_flags
 
     config = parse_flags(
         ScalingConfig,
         "python -m experiments.scaling",
-        "Estimates step time and efficiency of data-parallel training on many devices from given speeds.",
+        About(
+            "Estimates step time and efficiency of data-parallel training on many devices from given speeds.",
+            examples=("python -m experiments.scaling --arch resnet50 --stem imagenet --step-ms 100",),
+        ),
         sys.argv[1:] if args is None else args,
         ScalingConfig(),
     )
-    config.check_values()
+    check_ranges(config)
     result = estimate(config)
     if config.json:
         print(json.dumps(result.as_json()))

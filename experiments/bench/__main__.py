@@ -10,12 +10,19 @@ from experiments.program.start import start
 def main(args: Sequence[str] | None = None) -> None:
     """Parses the flags, times, and prints the tables."""
     from experiments.bench.config import MODES, PROGRAMS, BenchConfig
-    from experiments.settings.flags import parse_flags
+    from experiments.settings.parser import About, parse_flags
 
     config = parse_flags(
         BenchConfig,
         "python -m experiments.bench",
-        "Times training steps round by round, so that the ratios hold on a busy machine too.",
+        About(
+            "Times training steps round by round, so that the ratios hold on a busy machine too.",
+            examples=(
+                "python -m experiments.bench --against torch",
+                "python -m experiments.bench --against torch --user",
+                "python -m experiments.bench --start",
+            ),
+        ),
         sys.argv[1:] if args is None else args,
         BenchConfig(),
     )

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from experiments.program.errors import ConfigError
 from experiments.runs.markdown import markdown_table
+from experiments.settings.fields import setting
 from jax_resnet._text import first_line
 
 __all__ = [
@@ -31,55 +32,26 @@ __all__ = [
 class ScalingConfig:
     """A network, and the machine that is assumed for it."""
 
-    arch: str = "resnet50"
-    """Network."""
-    stem: Literal["cifar", "imagenet"] = "imagenet"
-    """Layers before the first block."""
-    num_classes: int = 1000
-    """Number of classes."""
-    image_size: int = 224
-    """Height and width of the images in pixels."""
-    per_device_batch: int = 64
-    """Images per step and device."""
-    step_ms: float = 100.0
-    """Milliseconds per step on one device, for example as measured by experiments.bench."""
-    link_gb: float = 150.0
-    """GB/s from one device to another of the same host, one way."""
-    network_gb: float = 12.5
-    """GB/s from one host to another, one way."""
-    latency_us: float = 10.0
-    """Microseconds per hop of a collective."""
-    devices_per_host: int = 8
-    """Devices per host."""
-    overlap: float = 0.0
-    """Fraction of the gradients' communication that the backward pass hides."""
-    devices: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-    """Numbers of devices to print a row for."""
-    check: bool = False
-    """Compile the step for the devices of this machine, and compare its collectives with the count."""
-    json: bool = False
-    """Print JSON."""
-
-    def check_values(self) -> None:
-        """Checks the flags.
-
-        Raises:
-            ConfigError: A value is invalid; the message names the flag.
-        """
-        positive = ("num_classes", "image_size", "per_device_batch", "step_ms", "link_gb", "network_gb")
-        for name in (*positive, "devices_per_host"):
-            if not (getattr(self, name) > 0 and math.isfinite(getattr(self, name))):
-                raise ConfigError(f"{_flag(name)} must be more than 0, not {getattr(self, name)}")
-        if not (self.latency_us >= 0 and math.isfinite(self.latency_us)):
-            raise ConfigError(f"--latency-us must be 0 or more, not {self.latency_us}")
-        if not 0 <= self.overlap <= 1:
-            raise ConfigError(f"--overlap must be between 0 and 1, not {self.overlap}")
-        if not self.devices or min(self.devices) < 1:
-            raise ConfigError("--devices needs at least one number, each 1 or more")
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
+    arch: str = setting("resnet50", "network", common=True, metavar="NAME")
+    stem: Literal["cifar", "imagenet"] = setting("imagenet", "layers before the first block", common=True)
+    num_classes: int = setting(1000, "number of classes", at_least=1)
+    image_size: int = setting(224, "height and width of the images in pixels", at_least=1)
+    per_device_batch: int = setting(64, "images per step and device", common=True, at_least=1)
+    step_ms: float = setting(
+        100.0, "milliseconds per step on one device, as measured by experiments.bench", common=True, above=0
+    )
+    link_gb: float = setting(150.0, "GB/s from one device to another of the same host, one way", above=0)
+    network_gb: float = setting(12.5, "GB/s from one host to another, one way", above=0)
+    latency_us: float = setting(10.0, "microseconds per hop of a collective", at_least=0)
+    devices_per_host: int = setting(8, "devices per host", at_least=1)
+    overlap: float = setting(
+        0.0, "fraction of the gradients' communication that the backward pass hides", at_least=0, at_most=1
+    )
+    devices: tuple[int, ...] = setting(
+        (1, 2, 4, 8, 16, 32, 64, 128, 256), "numbers of devices to print a row for", at_least=1
+    )
+    check: bool = setting(False, "compile the step for this machine's devices and compare the bytes")
+    json: bool = setting(False, "print JSON")
 
 
 class Traffic(NamedTuple):
@@ -210,7 +182,8 @@ def estimate(config: ScalingConfig) -> Estimate:
         return Estimate(moved, rows)
     from experiments.bench.compiled import compile_step, compiled_bytes
 
-    return Estimate(moved, rows, jax.device_count(), compiled_bytes(compile_step(model, config)))
+    program = compile_step(model, config.image_size, config.per_device_batch)
+    return Estimate(moved, rows, jax.device_count(), compiled_bytes(program))
 
 
 def format_estimate(config: ScalingConfig, result: Estimate) -> str:

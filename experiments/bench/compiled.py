@@ -9,7 +9,6 @@ from flax import linen as nn
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from experiments.bench.communication import ScalingConfig
 from jax_resnet import optim
 from jax_resnet.data.augment import make_augment
 from jax_resnet.parallel import DATA, data_mesh
@@ -19,9 +18,9 @@ from jax_resnet.train import create_state, make_train_step
 __all__ = ["compile_step", "compiled_bytes"]
 
 
-def compile_step(model: nn.Module, config: ScalingConfig) -> str:
+def compile_step(model: nn.Module, image_size: int, per_device_batch: int) -> str:
     """Compiles the training step by jit over a mesh of this machine's devices; returns XLA's text of it."""
-    shape = (config.image_size, config.image_size, 3)
+    shape = (image_size, image_size, 3)
     mesh, tx = data_mesh(), optim.sgd(0.1)
     state = jax.eval_shape(lambda: create_state(model, tx, jax.random.key(0), shape))
     state = jax.tree.map(
@@ -29,7 +28,7 @@ def compile_step(model: nn.Module, config: ScalingConfig) -> str:
         state,
         shardings_of(state, mesh, shard=False),
     )
-    size, rows = mesh.size * config.per_device_batch, NamedSharding(mesh, P(DATA))
+    size, rows = mesh.size * per_device_batch, NamedSharding(mesh, P(DATA))
     batch = {
         "image": jax.ShapeDtypeStruct((size, *shape), jnp.uint8, sharding=rows),
         "label": jax.ShapeDtypeStruct((size,), jnp.int32, sharding=rows),

@@ -2,11 +2,11 @@
 
 import dataclasses
 import importlib.util
-import math
 from pathlib import Path
 from typing import Literal
 
 from experiments.program.errors import ConfigError
+from experiments.settings.fields import check_ranges, setting
 
 __all__ = ["MODES", "BenchConfig"]
 
@@ -28,42 +28,41 @@ PROGRAMS = ("epoch", "start")
 class BenchConfig:
     """What to time, beside what, and for how long."""
 
-    arch: tuple[str, ...] = ("resnet20", "resnet18", "preact_resnet18", "resnet50", "resnext29_32x4d")
-    """Networks, as NAME or NAME@VARIANT; resnext29_* is pytorch_cifar's variant by default."""
-    against: Literal["none", "torch", "flax"] = "none"
-    """Rival in the same rounds: PyTorch in its layouts, or this library's networks on flax's own layers."""
-    dtype: tuple[Literal["f32", "bf16"], ...] = ("f32", "bf16")
-    """Computation types of the networks."""
-    conv: tuple[Literal["auto", "xla", "jax", "onednn"], ...] = ("auto",)
-    """Implementations of convolution in this library."""
-    batch_size: int | None = None
-    """Images per step; default: 128 for resnet20, 32 for resnet50 and resnext29_32x4d, else 64."""
-    image_size: int = 32
-    """Height and width of the images in pixels."""
-    rounds: int = 7
-    """Number of rounds; each case is timed once per round."""
-    round_seconds: float = 2.0
-    """Seconds for which each case is timed per round."""
-    user: bool = False
-    """Time a library user's program too: jax is imported first, and neither malloc nor a variable is set."""
-    inference: bool = False
-    """Time evaluation: images per second of a batch, and the latency of one image."""
-    layers: bool = False
-    """Time each distinct layer of the networks by itself."""
-    scaling: bool = False
-    """Vary the batch, depth, cardinality and number of processes."""
-    depth: bool = False
-    """Compile networks of growing depth, with their blocks written out and in loops."""
-    loop: bool = False
-    """Compare the experiments' loop with its training step alone."""
-    epoch: bool = False
-    """Run an epoch with the first network beside a plain PyTorch program: minutes per round."""
-    start: bool = False
-    """Time from the command to the end of the first training step, beside a plain PyTorch program."""
-    dataset: Literal["cifar10", "digits"] = "cifar10"
-    """Data of --epoch and --start."""
-    out: str | None = None
-    """JSON file to write the numbers to."""
+    arch: tuple[str, ...] = setting(
+        ("resnet20", "resnet18", "preact_resnet18", "resnet50", "resnext29_32x4d"),
+        "networks, as NAME or NAME@VARIANT; resnext29_* is pytorch_cifar's variant",
+        common=True,
+        metavar="NAME",
+    )
+    against: Literal["none", "torch", "flax"] = setting(
+        "none", "rival in the same rounds: PyTorch, or the networks on flax's own layers", common=True
+    )
+    user: bool = setting(
+        False, "time a library user's program too, which imports jax first and sets nothing", common=True
+    )
+    dtype: tuple[Literal["f32", "bf16"], ...] = setting(
+        ("f32", "bf16"), "computation types of the networks", metavar="{f32,bf16}"
+    )
+    conv: tuple[Literal["auto", "xla", "jax", "onednn"], ...] = setting(
+        ("auto",), "implementations of convolution in this library", metavar="{auto,xla,jax,onednn}"
+    )
+    batch_size: int | None = setting(
+        None,
+        "images per step (default: 128 for resnet20, 32 for resnet50 and resnext29_32x4d, else 64)",
+        at_least=1,
+    )
+    image_size: int = setting(32, "height and width of the images in pixels", at_least=1)
+    rounds: int = setting(7, "number of rounds; each case is timed once per round", at_least=1)
+    round_seconds: float = setting(2.0, "seconds for which each case is timed per round", above=0)
+    inference: bool = setting(False, "time evaluation: a batch, and the latency of one image")
+    layers: bool = setting(False, "time each distinct layer of the networks by itself")
+    scaling: bool = setting(False, "vary the batch, depth, cardinality and number of processes")
+    depth: bool = setting(False, "compile networks of growing depth, written out and in loops")
+    loop: bool = setting(False, "compare the experiments' loop with its training step alone")
+    epoch: bool = setting(False, "run an epoch of the first network beside a plain PyTorch program")
+    start: bool = setting(False, "time from the command to the end of the first training step")
+    dataset: Literal["cifar10", "digits"] = setting("cifar10", "data of --epoch and --start")
+    out: str | None = setting(None, "JSON file to write the numbers to", metavar="FILE")
 
     @property
     def mode(self) -> str | None:
@@ -76,6 +75,7 @@ class BenchConfig:
         Raises:
             ConfigError: A value or combination is invalid; the message names the flag.
         """
+        check_ranges(self)
         modes = [f"--{mode}" for mode in MODES if getattr(self, mode)]
         if len(modes) > 1:
             raise ConfigError(f"{' and '.join(modes)} are different benches: choose one")
@@ -86,18 +86,6 @@ class BenchConfig:
             raise ConfigError(f"{flag} needs PyTorch: pip install -e '.[torch]'")
         if self.against != "none" and self.mode not in (None, "inference", "layers"):
             raise ConfigError(f"--{self.mode} has no use for --against: leave it out")
-        for flag, values in {"--arch": self.arch, "--dtype": self.dtype, "--conv": self.conv}.items():
-            if not values:
-                raise ConfigError(f"{flag} needs at least one value")
-        numbers = {
-            "--rounds": self.rounds,
-            "--round-seconds": self.round_seconds,
-            "--batch-size": 1 if self.batch_size is None else self.batch_size,
-            "--image-size": self.image_size,
-        }
-        for flag, number in numbers.items():
-            if not (number > 0 and math.isfinite(number)):
-                raise ConfigError(f"{flag} must be more than 0, not {number}")
         if self.out is not None and (
             Path(self.out).is_dir() or not Path(self.out).absolute().parent.is_dir()
         ):

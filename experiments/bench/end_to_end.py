@@ -15,8 +15,10 @@ from experiments.bench.table import Row
 from experiments.program.console import Console
 from experiments.program.errors import ExperimentError
 
-__all__ = ["epoch_rows", "program_flags", "run_program", "time_epoch"]
+__all__ = ["OUR_FLAGS", "epoch_rows", "program_flags", "run_program", "time_epoch"]
 
+# The PyTorch program computes in float32, too.
+OUR_FLAGS = ("--dtype", "f32")
 # What a program reports: "process", "seconds" and "images_per_second".
 Report = dict[str, float]
 
@@ -34,7 +36,7 @@ def time_epoch(config: BenchConfig, console: Console) -> list[Row]:
     for number in range(config.rounds):
         with tempfile.TemporaryDirectory() as folder:
             workdir = Path(folder) / "run"
-            ours = ["experiments.cifar10", *flags, "--epochs", "1", "--workdir", str(workdir)]
+            ours = ["experiments.cifar10", *flags, *OUR_FLAGS, "--epochs", "1", "--workdir", str(workdir)]
             theirs = ["experiments.bench.torch_cifar10", *flags]
             reports["jax_resnet"].append(run_program(ours, workdir / "summary.json"))
             reports["PyTorch"].append(run_program(theirs))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from experiments.bench.case import batch_size_of, parse_arch
 from experiments.bench.config import BenchConfig
-from experiments.bench.end_to_end import program_flags
+from experiments.bench.end_to_end import OUR_FLAGS, program_flags
 from experiments.bench.table import Row
 from experiments.program.console import Console
 from experiments.program.errors import ExperimentError
@@ -37,7 +37,7 @@ def time_start(config: BenchConfig, console: Console) -> list[Row]:
     for number in range(config.rounds + 1):
         with tempfile.TemporaryDirectory() as folder:
             run, log = Path(folder) / "run", Path(folder) / "log.jsonl"
-            ours = ["experiments.cifar10", *flags, "--log-every", "1", "--workdir", str(run)]
+            ours = ["experiments.cifar10", *flags, *OUR_FLAGS, "--log-every", "1", "--workdir", str(run)]
             theirs = ["experiments.bench.torch_cifar10", *flags, "--log", str(log)]
             last = {
                 "jax_resnet": seconds_to_first_record(ours, run / "metrics.jsonl"),

@@ -75,13 +75,13 @@ def test_the_table_has_a_row_per_number_of_devices(capsys):
     [
         ("--arch resnet21", "--arch resnet21: no network is called 'resnet21'"),
         ("--arch vgg16 --stem cifar --image-size 8", "--image-size 8: images of 8x8 are too small"),
-        ("--devices 0 2", "--devices needs at least one number, each 1 or more"),
+        ("--devices 0 2", "--devices must be 1 or more, not 0"),
         ("--devices", "--devices"),
-        ("--devices-per-host 0", "--devices-per-host must be more than 0, not 0"),
+        ("--devices-per-host 0", "--devices-per-host must be 1 or more, not 0"),
         ("--link-gb 0", "--link-gb must be more than 0, not 0.0"),
         ("--step-ms nan", "--step-ms must be more than 0, not nan"),
         ("--latency-us -1", "--latency-us must be 0 or more, not -1.0"),
-        ("--overlap 1.5", "--overlap must be between 0 and 1, not 1.5"),
+        ("--overlap 1.5", "--overlap must be at least 0 and at most 1, not 1.5"),
         ("--image-size big", "--image-size"),
     ],
 )
@@ -107,4 +107,5 @@ def test_a_closed_pipe_ends_the_program_quietly(flags):
     finally:
         os.close(write)
     assert done.stderr == ""
-    assert done.returncode == 141
+    # Some versions of argparse ignore that their help cannot be written.
+    assert done.returncode in ((0, 141) if flags == ["--help"] else (141,))

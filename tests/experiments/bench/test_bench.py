@@ -20,7 +20,7 @@ from experiments.bench.process import process_setup
 from experiments.bench.table import PROGRAM_TITLES, format_rows, format_tables
 from experiments.bench.timing import Timing, interleaved, simultaneous
 from experiments.program.errors import ConfigError, ExperimentError
-from experiments.settings.flags import parse_flags
+from experiments.settings.parser import parse_flags
 from jax_resnet.models import create_model, summary
 
 TORCH = "compares with PyTorch, which is not installed"
@@ -122,16 +122,18 @@ def test_the_loop_is_compared_with_its_step_alone(tmp_path):
 
 FLAGS = [
     (["--layers", "--depth"], "--layers and --depth are different benches: choose one"),
-    (["--rounds", "0"], "--rounds must be more than 0, not 0"),
+    (["--rounds", "0"], "--rounds must be 1 or more, not 0"),
     (["--round-seconds", "inf"], "--round-seconds must be more than 0, not inf"),
     (["--round-seconds", "nan"], "--round-seconds must be more than 0, not nan"),
-    (["--image-size", "-1"], "--image-size must be more than 0, not -1"),
+    (["--image-size", "-1"], "--image-size must be 1 or more, not -1"),
     (["--arch", "vgg16", "--image-size", "8"], "--arch vgg16: images of 8x8 are too small"),
     (["--arch", "resnet20@blog"], "--arch resnet20@blog: no variant 'blog'"),
     (["--arch", "mnist_cnn", "--against", "torch"], "--arch mnist_cnn: has no form in PyTorch here"),
     (["--layers", "--user"], "--user goes with whole training steps or --inference, not with --layers"),
     (["--out", "no-such-folder/bench.json"], "--out no-such-folder/bench.json: must be a file in a folder"),
     (["--dtype"], "--dtype"),
+    (["--dtype", "f32", "bf61"], "--dtype is one of f32, bf16, not 'bf61'; did you mean bf16?"),
+    (["--round", "3"], "unknown flag --round; did you mean --rounds?"),
     (["--scaling", "--against", "flax"], "--scaling has no use for --against: leave it out"),
 ]
 
