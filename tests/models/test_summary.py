@@ -1,5 +1,6 @@
 """The summary, and the command that prints it."""
 
+import doctest
 import os
 import subprocess
 import sys
@@ -168,3 +169,10 @@ def test_a_closed_pipe_ends_the_command_quietly(arguments: str) -> None:
 def test_the_command_does_not_need_the_packages_of_the_experiments() -> None:
     code = "import sys, jax_resnet.models.__main__; sys.exit('tyro' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_examples_are_right() -> None:
+    module = sys.modules["jax_resnet.models.summary"]  # the package has a function of that name
+    result = doctest.testmod(module)
+    assert result.attempted > 0
+    assert result.failed == 0
