@@ -15,8 +15,9 @@ from experiments.inference.evaluation import Evaluation, evaluate
 from experiments.inference.trained import TrainedNetwork, check_exists, open_network
 from experiments.program.console import Console
 from experiments.program.errors import ConfigError
-from experiments.runs import plots
+from experiments.runs.confusion import confusion_matrix
 from experiments.runs.environment import device, versions
+from experiments.runs.plots import plot_confusion
 from jax_resnet._files import write_text
 from jax_resnet.data import SILENT, Dataset, Split
 from jax_resnet.data.augment import normalize
@@ -51,8 +52,7 @@ def evaluate_weights(config: EvaluateConfig, console: Console) -> dict[str, Any]
     classes = dataset.num_classes
     if result.logits.shape[1] != classes:
         raise ConfigError(f"the network has {result.logits.shape[1]} classes, {dataset.name} has {classes}")
-    confusion = np.zeros((classes, classes), np.int64)
-    np.add.at(confusion, (result.labels, result.logits.argmax(1)), 1)
+    confusion = confusion_matrix(result.labels, result.logits.argmax(1), classes)
     per_class = per_class_accuracy(confusion, dataset.class_names)
     # Printed before anything that can fail is drawn or written.
     print_result(network.name, dataset, result, per_class, console)
@@ -76,7 +76,8 @@ def evaluate_weights(config: EvaluateConfig, console: Console) -> dict[str, Any]
     title = (
         f"{network.name} on {dataset.name}'s {result.images:,} test images: accuracy {result.accuracy:.4f}"
     )
-    plots.confusion(confusion, dataset.class_names, title, out / "confusion.png")
+    for note in plot_confusion(confusion, dataset.class_names, title, out / "confusion.png"):
+        console.line(note)
     console.line(f"evaluation.json and confusion.png are in {out}")
     return summary
 

@@ -1,7 +1,12 @@
-"""Reports that compare runs: python -m experiments.report RUN [RUN ...] --out report."""
+"""Reports that compare runs: ``python -m experiments.report RUN [RUN ...] --out report``.
+
+Reads the files that runs leave behind, without JAX; whatever is in them, what can be read is shown.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
+
+__all__ = ["write_report"]
 
 
 def write_report(
@@ -17,20 +22,21 @@ def write_report(
     Args:
         run_folders: Folders of runs, finished or not, or folders that hold such folders at any depth. They
             are shown in this order.
-        out: The folder to write. Nothing but a report's own files is ever replaced in it.
-        title: The heading; what was compared on what, by default.
-        data_dir: Where the data sets are kept whose test images are shown; as the runs had it, by default.
+        out: The folder to write. Only a report's own files are ever replaced in it.
+        title: The heading; by default the networks and data sets.
+        data_dir: Folder of the data sets whose test images are shown; by default where the runs had it.
         overwrite: Replace a report in that folder.
 
     Returns:
-        The lines of what is missing or odd in the runs, as the report has them.
+        Notes on what is missing, left out or unusual in the runs; the report shows them too.
 
     Raises:
-        ConfigError: A folder holds no run, or ``out`` holds something else than a report, or one that was
-            not to be overwritten.
+        ConfigError: A folder holds no run, or ``out`` holds something else than a report, or a report and
+            ``overwrite`` is False.
+        OSError: The report cannot be written.
     """
-    from experiments.report.write import write  # with jax and matplotlib, which programs import late
+    from experiments.report.output import write_report_files  # with Matplotlib, which takes a second
 
-    return write(
+    return write_report_files(
         [Path(folder) for folder in run_folders], Path(out), title, data_dir=data_dir, overwrite=overwrite
     )

@@ -1,49 +1,59 @@
-"""Compares runs: python -m experiments.report RUN [RUN ...] --out report."""
+"""Compares runs: ``python -m experiments.report RUN [RUN ...] --out report``."""
 
 import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
-
-import tyro
 
 from experiments.program.errors import ConfigError
 from experiments.program.start import start
 from experiments.report import write_report
+from experiments.settings.fields import check_ranges, setting
+from experiments.settings.parser import About, parse_flags
+
+ABOUT = About(
+    "Compares runs: results, curves, settings that differ, confusions and mistakes. Runs that differ only by "
+    "seed are shown as their mean and standard deviation.",
+    examples=(
+        "python -m experiments.report runs/resnet20-seed0 runs/resnet20-seed1 runs/plain20 --out report",
+        "python -m experiments.report runs --out report   # a folder of runs",
+    ),
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class ReportConfig:
-    """What to compare, and where to say so."""
+    """Report."""
 
-    runs: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="RUN ...")] = ()
-    """Folders of runs, or folders that hold such folders."""
-    out: str = "report"
-    """The folder to write: report.html, report.md, report.json, curves.png, curves.svg."""
-    title: str | None = None
-    """The heading; what is compared on what, by default."""
-    data_dir: str | None = None
-    """Where the data sets are whose test images are shown; as the runs had it, by default."""
-    overwrite: bool = False
-    """Replace a report in that folder."""
+    runs: tuple[str, ...] = setting(
+        (), "Folders of runs, or folders that hold such folders.", positional=True, metavar="RUN"
+    )
+    out: str = setting(
+        "report",
+        "Folder to write: report.html, report.md, report.json, curves.png, curves.svg.",
+        metavar="FOLDER",
+    )
+    title: str | None = setting(None, "Heading (default: the networks and data sets).")
+    data_dir: str | None = setting(
+        None,
+        "Folder of the data sets whose test images are shown (default: where the runs had it).",
+        metavar="FOLDER",
+    )
+    overwrite: bool = setting(False, "Replace a report in that folder.")
 
 
 def main(args: Sequence[str] | None = None) -> None:
     """Parses the flags and writes the report."""
-    from experiments.program.console import Console
-    from experiments.settings.flags import parse_flags
-
-    config = parse_flags(
-        ReportConfig,
-        "python -m experiments.report",
-        "Compares runs: a table, curves, what differs, what was mistaken for what. Runs that differ only by "
-        "seed are shown as their mean and standard deviation.",
-        sys.argv[1:] if args is None else args,
-        ReportConfig(),
-    )
+    flags = sys.argv[1:] if args is None else args
+    config = parse_flags(ReportConfig, "python -m experiments.report", ABOUT, flags, ReportConfig())
+    check_ranges(config)
     if not config.runs:
         raise ConfigError("which runs? name their folders: python -m experiments.report runs/one runs/other")
+    if not config.out:
+        raise ConfigError("--out is empty: name a folder")
+
+    from experiments.program.console import Console
+
     notes = write_report(
         config.runs, config.out, title=config.title, data_dir=config.data_dir, overwrite=config.overwrite
     )

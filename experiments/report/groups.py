@@ -1,24 +1,25 @@
-"""Runs that differ only by seed belong together."""
+"""Groups runs that differ only by seed, and names the groups."""
 
 import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from experiments.report.runs import Run
-from experiments.settings.config import Config
-from experiments.settings.fields import groups_of
-from experiments.settings.resume import may_change
+from experiments.report.settings import (
+    FOLDER,
+    compare_settings,
+    compared_settings,
+    format_setting,
+    setting_label,
+)
+from experiments.runs.curves import NetworkCurves
+from experiments.runs.text import printable
 from jax_resnet.data.registry import TABLE
 
-# What two runs may differ in and still be two seeds of the same. How far one went is no such thing.
-SAME = {
-    field.name for _, group in groups_of(Config()) for field in dataclasses.fields(group) if may_change(field)
-} - {"max_steps", "eval_every"} | {"seed"}
+__all__ = ["Group", "group_by_dataset", "group_runs"]
 
-FOLDER = "folder"  # the name of a data set of pictures in folders
-MISSING = "—"  # what is printed for a number that there is not
+NAME_LENGTH = 80
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -26,7 +27,7 @@ class Group:
     """Runs with the same settings but for the seed.
 
     Attributes:
-        name: The network, with as many settings as it takes to tell it from the others of its data set.
+        name: The network, with the settings that tell it from the others on its data set.
         runs: At least one.
     """
 
@@ -35,77 +36,62 @@ class Group:
 
     @property
     def dataset(self) -> str:
-        """The data set's name, in prose."""
+        """The data set's name for people."""
         name = self.runs[0].setting("dataset") or "unknown data"
         if name == FOLDER and (folder := self.runs[0].setting("data_dir")):
-            return f"the pictures in {Path(folder).name}"
-        return TABLE[name].title if name in TABLE else name
+            return f"the images in {printable(Path(folder).name, NAME_LENGTH)}"
+        return TABLE[name].title if name in TABLE else printable(name, NAME_LENGTH)
 
     @property
-    def counted(self) -> list[Run]:
-        """The runs that means are of: the finished ones, if there are any; others would pull aside."""
+    def averaged(self) -> list[Run]:
+        """The runs that means are over: the finished ones if there are any."""
         return [run for run in self.runs if run.summary] or list(self.runs)
 
     @property
     def label(self) -> str:
         """The name, with the number of seeds if there are more than one."""
-        seeds = len(self.counted)
+        seeds = len(self.averaged)
         return self.name if seeds == 1 else f"{self.name}, {seeds} seeds"
 
+    @property
+    def curves(self) -> NetworkCurves:
+        """What a figure of curves shows of the group."""
+        return NetworkCurves(self.label, [run.records for run in self.averaged])
 
-def group(runs: Sequence[Run]) -> list[Group]:
-    """Puts runs together that differ only by seed, in the order of their first, and names them."""
+
+def group_runs(runs: Sequence[Run]) -> list[Group]:
+    """Groups runs that differ only by seed, in the order of the first of each."""
     members: dict[str, list[Run]] = {}
     for run in runs:
         alone = "" if run.settings else str(run.folder)
-        members.setdefault(json.dumps([alone, identity(run)]), []).append(run)
-    parts = list(members.values())
-    return [Group(_name(part[0], [p[0] for p in parts]), tuple(part)) for part in parts]
+        members.setdefault(json.dumps([alone, compared_settings(run.settings)]), []).append(run)
+    groups = list(members.values())
+    firsts = [group[0] for group in groups]
+    return [Group(_name(group[0], firsts), tuple(group)) for group in groups]
 
 
-def identity(run: Run) -> dict[str, Any]:
-    """The settings that the run's numbers depend on, the seed aside."""
-    # Of pictures in a folder the folder is what they are, else only where they are kept.
-    same = SAME - {"data_dir"} if run.setting("dataset") == FOLDER else SAME
-    return {name: value for name, value in run.settings.items() if name not in same}
-
-
-def differences(runs: Sequence[Run]) -> tuple[list[str], list[str]]:
-    """The names of the settings that differ between runs, and of those that are the same in all."""
-    names = list(dict.fromkeys(name for run in runs for name in identity(run)))
-    apart = [
-        name for name in names if any(run.settings.get(name) != runs[0].settings.get(name) for run in runs)
-    ]
-    return apart, [name for name in names if name not in apart]
-
-
-def spell(name: str) -> str:
-    """A setting as people read it: learning rate."""
-    return name.replace("_", " ")
+def group_by_dataset(groups: Sequence[Group]) -> dict[str, list[Group]]:
+    """The groups of each data set, in order of appearance."""
+    found: dict[str, list[Group]] = {}
+    for group in groups:
+        found.setdefault(group.dataset, []).append(group)
+    return found
 
 
 def _name(run: Run, others: Sequence[Run]) -> str:
-    """The network's name, and settings one after another until no other run on the data answers to them."""
-    told = []
+    """The network's name, and settings until no other run of the network on the data set matches."""
     alike = [o for o in others if all(o.setting(k) == run.setting(k) for k in ("arch", "dataset"))]
-    for setting in differences(alike)[0]:
+    parts = []
+    for setting in compare_settings([other.settings for other in alike])[0]:
         if len(alike) == 1:
             break
-        if len(still := [o for o in alike if o.setting(setting) == run.setting(setting)]) < len(alike):
-            told.append(f"{spell(setting)} {show(run.setting(setting))}")
+        value = _compared(run, setting)
+        if len(still := [other for other in alike if _compared(other, setting) == value]) < len(alike):
+            parts.append(f"{setting_label(setting)} {format_setting(value)}")
             alike = still
-    name = str(run.setting("arch") or run.folder.name)
-    return f"{name} ({', '.join(told)})" if told else name
+    name = printable(str(run.setting("arch") or run.folder.name), NAME_LENGTH)
+    return printable(f"{name} ({', '.join(parts)})", 2 * NAME_LENGTH) if parts else name
 
 
-def show(value: Any) -> str:
-    """A setting's value as people read it."""
-    if value is None or value == () or value == []:
-        return MISSING
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list | tuple):
-        return " ".join(map(show, value))
-    if isinstance(value, int):
-        return f"{value:,}"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def _compared(run: Run, setting: str) -> object:
+    return compared_settings(run.settings).get(setting)

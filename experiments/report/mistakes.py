@@ -1,4 +1,4 @@
-"""What a network mistook for what, and its most confident mistakes as pictures."""
+"""Which classes a network confuses, and its most confident mistakes, as images."""
 
 import base64
 import io
@@ -8,19 +8,29 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from experiments.report.runs import Predictions
+from experiments.report.predictions import Predictions
 
-SHOWN = 12  # pictures of mistakes, and confused pairs
-LARGEST = 160  # pixels of a picture's longer side
+__all__ = [
+    "Confusion",
+    "Mistake",
+    "confident_mistakes",
+    "confusion_image",
+    "data_uri",
+    "frequent_confusions",
+    "thumbnail",
+]
+
+MAX_SHOWN = 12  # mistakes, and confused pairs
+MAX_SIDE = 160  # pixels of a thumbnail's longer side
 
 
 class Mistake(NamedTuple):
-    """An image that was taken for something else.
+    """An image that the network classified wrongly.
 
     Attributes:
         true: Its class.
-        predicted: What it was taken for.
-        probability: How sure the network was.
+        predicted: The class that the network predicted.
+        probability: The network's probability of that class.
         image: Its number in the test set.
     """
 
@@ -30,68 +40,77 @@ class Mistake(NamedTuple):
     image: int
 
 
-class Pair(NamedTuple):
-    """A confusion: so many images of one class, and this share of them, were taken for another."""
+class Confusion(NamedTuple):
+    """Images of one class that were classified as another.
+
+    Attributes:
+        true: Their class.
+        predicted: The class that the network predicted.
+        images: Number of images.
+        fraction: Fraction of the images of their class.
+    """
 
     true: str
     predicted: str
     images: int
-    share: float
+    fraction: float
 
 
-def confusion(predictions: Predictions) -> np.ndarray:
-    """Counts, int ``(classes, classes)``: rows the truth, columns the prediction."""
-    classes = predictions.logits.shape[1]
-    counts = np.zeros((classes, classes), np.int64)
-    np.add.at(counts, (predictions.labels, predictions.logits.argmax(1)), 1)
-    return counts
+def frequent_confusions(counts: np.ndarray, names: Sequence[str]) -> list[Confusion]:
+    """The most frequent confusions, most frequent first.
 
-
-def confused(counts: np.ndarray, names: Sequence[str]) -> list[Pair]:
-    """The most frequent confusions, most frequent first."""
-    off = np.where(np.eye(len(counts), dtype=bool), 0, counts)
-    order = np.argsort(-off, axis=None, kind="stable")[:SHOWN]
-    pairs = [(int(row), int(column)) for row, column in zip(*np.unravel_index(order, off.shape), strict=True)]
+    Args:
+        counts: A confusion matrix, ``(classes, classes)``, rows are true classes.
+        names: The classes.
+    """
+    wrong = np.where(np.eye(len(counts), dtype=bool), 0, counts)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:MAX_SHOWN]
+    pairs = zip(*(axis.tolist() for axis in np.unravel_index(order, wrong.shape)), strict=True)
     return [
-        Pair(names[row], names[column], int(off[row, column]), float(off[row, column] / counts[row].sum()))
+        Confusion(
+            names[row], names[column], int(wrong[row, column]), float(wrong[row, column] / counts[row].sum())
+        )
         for row, column in pairs
-        if off[row, column]
+        if wrong[row, column]
     ]
 
 
 def confident_mistakes(predictions: Predictions, names: Sequence[str]) -> list[Mistake]:
-    """The wrong answers that the network was surest of, surest first."""
-    logits = predictions.logits.astype(np.float64)
-    answers = logits.argmax(1)
-    sure = 1 / np.exp(logits - logits.max(1, keepdims=True)).sum(1)
-    wrong = np.flatnonzero(answers != predictions.labels)
-    chosen = wrong[np.argsort(-sure[wrong], kind="stable")][:SHOWN]
-    return [Mistake(names[predictions.labels[i]], names[answers[i]], float(sure[i]), int(i)) for i in chosen]
+    """The wrong predictions of highest probability, highest first."""
+    predicted = predictions.logits.argmax(1)
+    wrong = np.flatnonzero(predicted != predictions.labels)
+    logits = predictions.logits[wrong].astype(np.float64)
+    probability = 1 / np.exp(logits - logits.max(1, keepdims=True)).sum(1)
+    chosen = np.argsort(-probability, kind="stable")[:MAX_SHOWN]
+    return [
+        Mistake(names[predictions.labels[i]], names[predicted[i]], float(probability[place]), int(i))
+        for place, i in zip(chosen, wrong[chosen], strict=True)
+    ]
 
 
-def picture(image: np.ndarray) -> Image.Image:
-    """A uint8 image ``(height, width, channels)``, gray or in color, at most ``LARGEST`` wide and high."""
-    drawn = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
-    drawn.thumbnail((LARGEST, LARGEST))
-    return drawn
+def thumbnail(image: np.ndarray) -> Image.Image:
+    """A uint8 image ``(height, width, channels)``, gray or in color, of at most ``MAX_SIDE`` pixels."""
+    shown = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+    shown.thumbnail((MAX_SIDE, MAX_SIDE))
+    return shown
 
 
-def heat_map(counts: np.ndarray) -> Image.Image:
-    """The confusion of many classes, a pixel each: blue what is right, orange what is mistaken.
+def confusion_image(counts: np.ndarray) -> Image.Image:
+    """A confusion matrix as an image of a pixel per cell: blue for correct, orange for wrong.
 
-    Transparent where there is nothing, so that it goes with any background. The square root of the share
-    is what is drawn, so that a single mistake can be seen.
+    Empty cells are transparent, to suit any background. Opacity is the square root of the fraction of the
+    true class, so that a single mistake can be seen.
     """
-    share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    fractions = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     pixels = np.zeros((*counts.shape, 4), np.uint8)
     pixels[..., :3] = (230, 110, 0)
     pixels[np.eye(len(counts), dtype=bool), :3] = (40, 130, 210)
-    pixels[..., 3] = np.round(255 * np.sqrt(share))
+    pixels[..., 3] = np.round(255 * np.sqrt(fractions))
     return Image.fromarray(pixels)
 
 
 def data_uri(image: Image.Image) -> str:
-    """A PNG that stands in the page itself."""
+    """The image as a PNG inside a URI."""
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

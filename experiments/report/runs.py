@@ -1,169 +1,180 @@
-"""Runs as their folders have them: found, read, whole or not."""
+"""Runs as read from their folders: everything is checked here once, the rest of the report trusts it."""
 
-import contextlib
 import dataclasses
-import difflib
-import json
-import zipfile
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any
 
 import numpy as np
 
-from experiments.program.errors import ConfigError
-from experiments.runs.records import read_records
-from experiments.settings.config import Config
-from experiments.settings.fields import from_dict
+from experiments.report.predictions import Predictions, read_predictions
+from experiments.report.settings import read_settings
+from experiments.runs.reading import MIB, UnreadableError, read_json
+from experiments.runs.records import read_records_with_notes
+from experiments.runs.schema import (
+    AMOUNT,
+    COUNT,
+    FRACTION,
+    NUMBER,
+    TEXT,
+    TEXT_MAP,
+    TEXTS,
+    read_checked,
+)
+from experiments.runs.series import records_of_kind
+from experiments.runs.text import printable
 
-# A folder with one of these is a run's.
-SIGNS = ("config.json", "summary.json", "metrics.jsonl")
+__all__ = ["Environment", "Run", "Summary", "read_run"]
+
+MAX_METRICS_BYTES, MAX_METRICS_LINES = 512 * MIB, 2_000_000
+NAME_LENGTH = 100
 
 
-class Predictions(NamedTuple):
-    """What a network made of the test set.
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """The part of ``summary.json`` that reports use; accuracies are fractions."""
+
+    arch: Annotated[str | None, TEXT] = None
+    recipe: Annotated[str | None, TEXT] = None
+    dataset: Annotated[str | None, TEXT] = None
+    device: Annotated[str | None, TEXT] = None
+    seed: Annotated[int | None, COUNT] = None
+    parameters: Annotated[int | None, COUNT] = None
+    steps: Annotated[int | None, COUNT] = None
+    total_steps: Annotated[int | None, COUNT] = None
+    epochs: Annotated[float | None, AMOUNT] = None
+    seconds: Annotated[float | None, AMOUNT] = None
+    images_per_second: Annotated[float | None, AMOUNT] = None
+    val_accuracy: Annotated[float | None, FRACTION] = None
+    test_accuracy: Annotated[float | None, FRACTION] = None
+    test_accuracy_best: Annotated[float | None, FRACTION] = None
+    test_loss: Annotated[float | None, NUMBER] = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Environment:
+    """What ``config.json`` says beside the settings.
 
     Attributes:
-        labels: int, ``(images,)``.
-        logits: float32, ``(images, classes)``, of the checkpoint that was best on validation.
+        flags: The command line.
+        versions: Version by package.
+        commit: The commit of the code.
+        device: The devices that computed.
+        class_names: The data set's, in the order of their labels.
     """
 
-    labels: np.ndarray
-    logits: np.ndarray
+    flags: Annotated[list[str] | None, TEXTS] = None
+    versions: Annotated[dict[str, str] | None, TEXT_MAP] = None
+    commit: Annotated[str | None, TEXT] = None
+    device: Annotated[str | None, TEXT] = None
+    class_names: Annotated[list[str] | None, TEXTS] = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Run:
-    """One run, with what there is of it.
+    """One run, as far as its folder can be read.
 
     Attributes:
-        folder: Its folder, as it was named.
-        settings: Every flag's value by the name of its field; those that an older version did not have yet
-            are at their defaults.
-        about: What else ``config.json`` says: ``data``, ``flags``, ``versions``, ``commit``, ``device``.
-        summary: ``summary.json``; empty while the run is not finished.
-        records: The lines of ``metrics.jsonl``.
-        predictions: Of the test set, if there are any.
-        notes: What is missing, a sentence each.
+        folder: Its folder, as the user named it.
+        settings: The value of every flag by the name of its field; empty where it is not known.
+        environment: What else ``config.json`` says.
+        summary: ``summary.json``; None while the run is not finished.
+        records: The valid lines of ``metrics.jsonl``.
+        predictions: On the test set; None where there are none.
+        notes: What is missing or was left out, a sentence each.
     """
 
     folder: Path
     settings: dict[str, Any]
-    about: dict[str, Any]
-    summary: dict[str, Any]
+    environment: Environment
+    summary: Summary | None
     records: list[dict[str, Any]]
     predictions: Predictions | None
     notes: tuple[str, ...]
 
-    def of_kind(self, kind: str) -> list[dict[str, Any]]:
+    def records_of_kind(self, kind: str) -> list[dict[str, Any]]:
         """The records of training ("train"), validation ("val") or test ("test")."""
-        return [record for record in self.records if record.get("kind") == kind]
+        return records_of_kind(self.records, kind)
 
     def setting(self, name: str) -> Any:
-        """A setting; from the summary, if ``config.json`` is missing."""
-        return self.settings.get(name, self.summary.get(name))
+        """A setting; from the summary where ``config.json`` is missing."""
+        return self.settings.get(name, getattr(self.summary, name, None))
 
     @property
     def device(self) -> str | None:
-        """What computed."""
-        return self.summary.get("device") or self.about.get("device")
+        """The devices that computed."""
+        device = (self.summary and self.summary.device) or self.environment.device
+        return printable(device) if device else None
 
     def reached(self, quantity: str) -> float | None:
-        """The ``epochs``, ``steps``, ``seconds`` or ``images_per_second`` of the run, so far."""
-        if quantity in self.summary:
-            return self.summary[quantity]
-        train = self.of_kind("train")
+        """The run's "epochs", "seconds" or "images_per_second" so far."""
+        value: float | None = getattr(self.summary, quantity, None)
+        if value is not None:
+            return value
+        train = self.records_of_kind("train")
         if quantity == "images_per_second":
             rates = [record["images_per_second"] for record in train if record.get("images_per_second")]
             return float(np.median(rates)) if rates else None
-        name = {"epochs": "epoch", "steps": "step"}.get(quantity, quantity)
-        return max((record[name] for record in train if name in record), default=None)
-
-
-def find_runs(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
-    """The run folders named, or inside of those named, each once, and notes on those named twice.
-
-    Raises:
-        ConfigError: A path at which there is no run.
-    """
-    found: dict[Path, Path] = {}
-    notes = []
-    for path in paths:
-        if not path.is_dir():
-            raise ConfigError(f"{path} is {'a file' if path.exists() else 'not there'}{_hint(path)}")
-        inside = list(_search(path))
-        if not inside:
-            raise ConfigError(f"{path} holds no run: none of {', '.join(SIGNS)}{_hint(path)}")
-        for folder in inside:
-            if folder.resolve() in found:
-                notes.append(f"{folder} was named more than once and counts once.")
-            found.setdefault(folder.resolve(), folder)
-    return list(found.values()), notes
+        name = "epoch" if quantity == "epochs" else quantity
+        return max((record[name] for record in train if record.get(name) is not None), default=None)
 
 
 def read_run(folder: Path) -> Run:
-    """Reads a run's folder, however much of it is there."""
-    notes = []
-    about = _read_json(folder / "config.json")
-    summary = _read_json(folder / "summary.json")
-    records = [r for r in read_records(folder / "metrics.jsonl") if {"kind", "step", "epoch"} <= set(r)]
-    settings = _settings(about.get("config", {}))
-    predictions = _read_predictions(folder / "predictions.npz")
-    if not about:
-        notes.append("no readable config.json: its settings are not known, it is compared with no other run")
+    """Reads a run's folder; what is missing, damaged or of the wrong kind is left out and noted."""
+    notes: list[str] = []
+    content = _read_object(folder / "config.json", "its settings are not known, it stands alone", notes)
+    settings, wrong = read_settings(content.get("config"))
+    environment = _read_environment(content, wrong)
+    records, left_out = read_records_with_notes(
+        folder / "metrics.jsonl", max_bytes=MAX_METRICS_BYTES, max_lines=MAX_METRICS_LINES
+    )
     if not records:
-        notes.append("no readable metrics.jsonl: it has no curves")
-    if not summary:
-        reached = max((record["step"] for record in records), default=0)
-        notes.append(f"not finished: no summary.json; it got to step {reached:,}")
-    elif (total := summary.get("total_steps", 0)) > summary.get("steps", total):
-        notes.append(f"stopped at step {summary['steps']:,} of the {total:,} of its schedule")
-    if predictions is None and summary:
-        notes.append("no readable predictions.npz: it has no confusion matrix and no mistakes to show")
-    return Run(folder, settings, about, summary, records, predictions, tuple(notes))
+        left_out.append("no readable metrics.jsonl: it has no curves")
+    summary = _read_summary(folder, records, notes)
+    predictions = None
+    try:
+        predictions = read_predictions(folder / "predictions.npz")
+    except UnreadableError as error:
+        if summary is not None or (folder / "predictions.npz").is_file():
+            left_out.append(f"no readable predictions.npz: it has no confusion matrix ({error})")
+    cleaned = tuple(printable(note, 500) for note in [*notes, *wrong, *left_out])
+    return Run(folder, settings, environment, summary, records, predictions, cleaned)
 
 
-def _is_run(path: Path) -> bool:
-    return any((path / sign).is_file() for sign in SIGNS)
-
-
-def _search(path: Path) -> Iterator[Path]:
-    if _is_run(path):
-        yield path
-        return
-    for folder in sorted(path.iterdir()):
-        if folder.is_dir() and not folder.name.startswith("."):
-            yield from _search(folder)
-
-
-def _hint(path: Path) -> str:
-    with contextlib.suppress(OSError):
-        siblings = [folder for folder in path.absolute().parent.iterdir() if folder.name != path.name]
-        runs = [folder.name for folder in siblings if any(map(_is_run, [folder, *folder.glob("*")]))]
-        if near := difflib.get_close_matches(path.name, runs, n=1):
-            return f"; did you mean {path.parent / near[0]}?"
-    return "; name a run's folder, or a folder that holds some"
-
-
-def _settings(written: dict[str, Any]) -> dict[str, Any]:
-    if not written:
+def _read_object(path: Path, consequence: str, notes: list[str]) -> dict[str, Any]:
+    try:
+        return read_json(path)
+    except UnreadableError as error:
+        notes.append(f"no readable {path.name}: {consequence} ({error})")
         return {}
-    with contextlib.suppress(TypeError, AttributeError):
-        written = dataclasses.asdict(from_dict(Config, written))
-    flat: dict[str, Any] = {}
-    for name, value in written.items():
-        flat.update(value if isinstance(value, dict) else {name: value})
-    return flat
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    with contextlib.suppress(OSError, ValueError):
-        content = json.loads(path.read_text())
-        return content if isinstance(content, dict) else {}
-    return {}
+def _read_environment(content: dict[str, Any], notes: list[str]) -> Environment:
+    data = content.get("data")
+    names = data.get("class_names") if isinstance(data, dict) else None
+    environment, wrong = read_checked(Environment, {**content, "class_names": names}, "config.json")
+    notes += wrong
+    return dataclasses.replace(
+        environment,
+        class_names=[printable(name, NAME_LENGTH) for name in environment.class_names or []],
+        flags=[printable(flag, 1000) for flag in environment.flags or []],
+        versions={
+            printable(name, NAME_LENGTH): printable(version, NAME_LENGTH)
+            for name, version in (environment.versions or {}).items()
+        },
+        commit=printable(environment.commit or "", NAME_LENGTH) or None,
+    )
 
 
-def _read_predictions(path: Path) -> Predictions | None:
-    with contextlib.suppress(OSError, ValueError, KeyError, zipfile.BadZipFile), np.load(path) as arrays:
-        return Predictions(arrays["labels"], arrays["logits_best"])
-    return None
+def _read_summary(folder: Path, records: list[dict[str, Any]], notes: list[str]) -> Summary | None:
+    try:
+        summary, wrong = read_checked(Summary, read_json(folder / "summary.json"), "summary.json")
+    except UnreadableError as error:
+        step = max((record["step"] for record in records), default=0)
+        reason = "no summary.json" if not (folder / "summary.json").exists() else f"summary.json is {error}"
+        notes.append(f"not finished: {reason}; it got to step {step:,}")
+        return None
+    notes += wrong
+    steps, total = summary.steps, summary.total_steps
+    if steps is not None and total is not None and steps < total:
+        notes.append(f"stopped at step {steps:,} of the {total:,} of its schedule")
+    return summary

@@ -1,61 +1,73 @@
-"""The test images that predictions are of, where they are to be had without the network."""
+"""The test images that predictions belong to, where this machine has them."""
 
-import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from experiments.program.errors import ExperimentError
 from experiments.report.runs import Run
-from experiments.settings.config import DataConfig
-from experiments.settings.fields import from_dict
+from experiments.settings.datasets import STREAMED_DATASETS, DataSource
 from jax_resnet import data
+from jax_resnet._text import first_line
 from jax_resnet.data import SILENT, Split
+from jax_resnet.data.registry import TABLE
+
+__all__ = ["TestImages"]
+
+MAX_IMAGE_SIZE = 1024  # pixels; a stranger's settings may ask for any size
 
 
 class TestImages:
-    """Reads each data set once."""
+    """Reads test images; each data set is opened once."""
 
-    __test__ = False  # pytest takes every such name for tests
+    __test__ = False  # pytest collects classes of such names
 
     def __init__(self, data_dir: str | None) -> None:
-        """Looks in ``data_dir``, or where each run had its data."""
+        """Reads from ``data_dir``, or where it is None from where each run had its data."""
         self._data_dir = data_dir
-        self._loaded: dict[Any, Split] = {}
+        self._opened: dict[Any, Split] = {}
 
-    def of(self, run: Run, index: Sequence[int]) -> np.ndarray:
+    def read(self, run: Run, index: Sequence[int]) -> np.ndarray:
         """Some of the images that a run was tested on.
 
         Args:
-            run: Has predictions.
-            index: Which, by their number in the test set.
+            run: A run with predictions.
+            index: The images' numbers in the test set.
 
         Returns:
             uint8, ``(len(index), height, width, channels)``.
 
         Raises:
-            ExperimentError: They are not to be had here, or are others than the run was tested on.
+            ExperimentError: The images are not on this machine, or are not those that the run was tested on.
         """
-        wanted = from_dict(DataConfig, run.settings)
-        wanted = dataclasses.replace(wanted, data_dir=self._data_dir or wanted.data_dir, workers=0)
-        key = (wanted.dataset, wanted.data_dir, wanted.image_size)
+        dataset = str(run.setting("dataset"))
+        data_dir = self._data_dir or run.setting("data_dir")
+        image_size = run.setting("image_size")
+        key = (dataset, data_dir, image_size if dataset in STREAMED_DATASETS else None)
         try:
-            if key not in self._loaded:
-                self._loaded[key] = _test_split(wanted)
-            return _checked(self._loaded[key], run).images_at(index)
+            if key not in self._opened:
+                self._opened[key] = _open_test_split(dataset, data_dir, image_size)
+            return _check_labels(self._opened[key], run).images_at(index)
         except (data.DataError, ValueError, OSError) as error:
-            reason = str(error).splitlines()[0].split(" Ways out")[0].rstrip(".:")
-            raise ExperimentError(reason) from error
+            raise ExperimentError(first_line(error).rstrip(".:")) from error
 
 
-def _test_split(wanted: DataConfig) -> Split:
-    if wanted.is_streamed:  # which are never fetched
-        return wanted.load(SILENT).test
-    return data.load(wanted.dataset, data_dir=wanted.data_dir, download=False).test
+def _open_test_split(dataset: str, data_dir: str | None, image_size: Any) -> Split:
+    if dataset in STREAMED_DATASETS:
+        if not isinstance(image_size, int) or not 0 < image_size <= MAX_IMAGE_SIZE:
+            raise ExperimentError(f"its --image-size of {image_size} is not within 1..{MAX_IMAGE_SIZE}")
+        source: dict[str, Any] = {"dataset": dataset, "data_dir": data_dir, "image_size": image_size}
+        return DataSource(**source, workers=0).load(SILENT).test
+    if (spec := TABLE.get(dataset)) and spec.family != "digits":
+        root = Path(data_dir).expanduser() if data_dir else data.default_data_dir()
+        if not (root / spec.name).is_dir():
+            raise ExperimentError(f"{spec.title} is not here, in {root}")
+    return data.load(dataset, data_dir=data_dir, download=False).test
 
 
-def _checked(split: Split, run: Run) -> Split:
+def _check_labels(split: Split, run: Run) -> Split:
     assert run.predictions is not None
     labels = run.predictions.labels
     same = len(split) == len(labels) if split.labels is None else np.array_equal(split.labels, labels)

@@ -11,7 +11,7 @@ import numpy as np
 
 from experiments.program.errors import ExperimentError
 from experiments.runs.lock import FolderLock
-from experiments.runs.records import read_records
+from experiments.runs.records import STOPPED, read_records
 from experiments.runs.tensorboard import TensorBoard
 from jax_resnet._files import replacing, write_text
 from jax_resnet.checkpoint import CHECKPOINTS
@@ -27,11 +27,6 @@ OURS = (
     CHECKPOINTS,
     "tensorboard",
 )
-
-# The "which" of evaluations that choose nothing: on the test set for its curve alone (--test-every), and on
-# the validation set where --max-steps stops between two validations.
-WATCHED = "watched"
-STOPPED = "stopped"
 
 
 class RunFolder:

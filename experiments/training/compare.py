@@ -65,12 +65,12 @@ def compare(comparison: Comparison, args: Sequence[str] | None) -> None:
     from experiments.program.console import Console
     from experiments.program.distributed import init_distributed
     from experiments.report import write_report
-    from experiments.report.write import check_out
+    from experiments.report.output import check_output_folder
     from experiments.training.sweep import per_seed_configs, print_mean_std, run_all
 
     for member in members:
         member.check()
-    check_out(folder / "report", overwrite=True)  # before hours of training, not after
+    check_output_folder(folder / "report", overwrite=True)  # before hours of training, not after
     configs = {member.model.arch: per_seed_configs(member, f"{member.model.arch}-") for member in members}
     index = init_distributed(parallel.coordinator, parallel.num_processes, parallel.process_id)
     console = Console(quiet=index > 0)

@@ -17,7 +17,8 @@ from experiments.inference.evaluation import Evaluation, evaluate
 from experiments.program.console import Console
 from experiments.program.errors import ExperimentError, Preempted
 from experiments.program.start import ENDING_SIGNALS
-from experiments.runs.folder import STOPPED, WATCHED, RunFolder
+from experiments.runs.folder import RunFolder
+from experiments.runs.records import STOPPED, WATCHED
 from experiments.training.build import Experiment
 from experiments.training.metrics import TrainingMetrics, diverged
 from jax_resnet.checkpoint import Checkpointer

@@ -8,9 +8,9 @@ from absl import logging as absl_logging
 from experiments.inference.evaluation import Evaluation, evaluate
 from experiments.program.console import Console, format_duration
 from experiments.program.malloc import peak_memory_bytes
-from experiments.runs import plots
 from experiments.runs.environment import device, provenance, versions
 from experiments.runs.folder import RunFolder, open_run
+from experiments.runs.plots import plot_curves
 from experiments.settings.config import Config
 from experiments.settings.resume import check_same
 from experiments.training.build import Experiment, build_experiment
@@ -68,7 +68,7 @@ def finish(experiment: Experiment, loop: Loop, folder: RunFolder, console: Conso
     folder.write_predictions(labels=last.labels, logits_last=last.logits, logits_best=best.logits)
     records = folder.records()
     if folder.writes:
-        plots.curves(records, f"{config.model.arch} on {config.data.dataset}", folder.path / "curves.png")
+        plot_curves(records, f"{config.model.arch} on {config.data.dataset}", folder.path / "curves.png")
     summary = {
         "arch": config.model.arch,
         "recipe": config.recipe,

@@ -1,4 +1,4 @@
-"""Chromium without a window, told what to do over a pipe by its own DevTools protocol: no driver needed."""
+"""Chromium without a window, controlled over a pipe by its DevTools protocol: no driver is needed."""
 
 import base64
 import json
@@ -47,7 +47,7 @@ class Browser:
         self._profile.cleanup()
 
     def open(self, path: Path, *, width=1200, height=900, dark=False):
-        """Opens a file in a window of that size, and returns when it is loaded."""
+        """Opens a file in a window of that size and waits until it is loaded."""
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
@@ -64,17 +64,17 @@ class Browser:
         return result["result"].get("value")
 
     def requests(self) -> list[str]:
-        """The addresses that the page asked for."""
+        """The addresses that the page requested."""
         sent = [event["params"] for event in self.events if event["method"] == "Network.requestWillBeSent"]
         return [params["request"]["url"] for params in sent]
 
-    def complaints(self) -> list:
-        """What the page wrote to the console, and the browser about it."""
+    def errors(self) -> list:
+        """What the page, or the browser about it, wrote to the console."""
         methods = ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded")
         return [event["params"] for event in self.events if event["method"] in methods]
 
     def screenshot(self, path: Path):
-        """Saves the whole page as a PNG, and what lies outside the window with it."""
+        """Saves the whole page as a PNG, also what lies outside the window."""
         height = self.evaluate("document.documentElement.scrollHeight")
         width = self.evaluate("innerWidth")
         clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
@@ -82,7 +82,7 @@ class Browser:
         path.write_bytes(base64.b64decode(shot["data"]))
 
     def call(self, method: str, **params):
-        """Asks, and returns the answer; what else comes meanwhile is kept."""
+        """Sends a request and returns its answer; events that come meanwhile are kept."""
         self._count += 1
         message = {"id": self._count, "method": method, "params": params}
         if self._session:

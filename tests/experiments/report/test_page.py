@@ -9,6 +9,7 @@ import pytest
 from experiments.report import write_report
 from jax_resnet import data
 from tests.helpers.browser import PROGRAM, Browser
+from tests.helpers.run_folders import write_run
 
 pytestmark = pytest.mark.skipif(
     PROGRAM is None, reason="no Chromium on the PATH (Debian's package: chromium)"
@@ -49,15 +50,15 @@ def predictions(run):
         return arrays["labels"], arrays["logits_best"]
 
 
-def test_the_page_asks_for_nothing_and_complains_of_nothing(browser, page):
-    asked = [address for address in browser.requests() if not address.startswith("data:")]
-    assert len(asked) == 1
-    assert asked[0].endswith("/report.html")
-    assert browser.complaints() == []
+def test_the_page_requests_no_other_file_and_logs_no_error(browser, page):
+    requested = [address for address in browser.requests() if not address.startswith("data:")]
+    assert len(requested) == 1
+    assert requested[0].endswith("/report.html")
+    assert browser.errors() == []
     assert browser.evaluate("document.documentElement.lang") == "en"
 
 
-def test_the_table_stands_there_with_its_numbers(page, finished):
+def test_the_table_shows_the_numbers_of_the_run(page, finished):
     summary = json.loads((finished / "summary.json").read_text())
     [row] = page(".results tbody tr")
     assert visible([row])
@@ -95,20 +96,20 @@ def test_the_confusion_adds_up(page, finished):
     assert counts.trace() == np.sum(logits.argmax(1) == labels)
 
 
-def test_the_most_confident_mistakes_are_pictures(browser, page, finished):
+def test_the_most_confident_mistakes_are_shown_as_images(browser, page, finished):
     labels, logits = predictions(finished)
     odds = np.exp(logits.astype(np.float64))
     sure = odds.max(1) / odds.sum(1)
     wrong = np.flatnonzero(logits.argmax(1) != labels)
     chosen = wrong[np.argsort(-sure[wrong], kind="stable")][:12]
     digits = data.load("digits")
-    pictures, texts = page(".mistakes img"), page(".mistakes li")
-    assert visible(pictures)
-    assert [picture["natural"] for picture in pictures] == [32] * len(chosen)
-    assert all(picture["width"] > 64 for picture in pictures)
-    for picture, text, i in zip(pictures, texts, chosen, strict=True):
+    images, texts = page(".mistakes img"), page(".mistakes li")
+    assert visible(images)
+    assert [image["natural"] for image in images] == [32] * len(chosen)
+    assert all(image["width"] > 64 for image in images)
+    for image, text, i in zip(images, texts, chosen, strict=True):
         true, predicted = digits.class_names[labels[i]], digits.class_names[logits[i].argmax()]
-        assert picture["alt"] == f"Test image {i}, {true}, taken for {predicted}"
+        assert image["alt"] == f"Test image {i}, {true}, predicted {predicted}"
         assert f"{100 * sure[i]:.1f}%" in text["text"]
     first = browser.evaluate(
         """(async () => {
@@ -145,7 +146,7 @@ def brightness(color):
 
 @pytest.fixture
 def odd(finished, tmp_path):
-    """A copy of a run to spoil."""
+    """A copy of a run to change."""
     shutil.copytree(finished, tmp_path / "odd")
     return tmp_path / "odd"
 
@@ -156,7 +157,7 @@ def edit(run, change):
     (run / "config.json").write_text(json.dumps(config))
 
 
-def test_where_the_images_are_not_to_be_had_the_page_says_so(browser, odd, tmp_path):
+def test_the_page_says_why_images_are_not_shown(browser, odd, tmp_path):
     def rename(config):
         config["config"]["data"].update(dataset="mnist", data_dir=str(tmp_path / "nothing"))
 
@@ -165,29 +166,29 @@ def test_where_the_images_are_not_to_be_had_the_page_says_so(browser, odd, tmp_p
     browser.open(tmp_path / "report" / "report.html")
     found = browser.evaluate(MEASURE % '".mistakes img"')
     assert found == []
-    assert "The pictures are not shown: MNIST is not here" in browser.evaluate("document.body.innerText")
+    assert "The images are not shown: MNIST is not here" in browser.evaluate("document.body.innerText")
 
 
-def test_pictures_of_a_folder_are_shown_too(browser, odd, pictures, tmp_path):
+def test_images_of_a_folder_are_shown_too(browser, odd, pictures, tmp_path):
     def rename(config):
         config["config"]["data"].update(dataset="folder", data_dir=str(pictures), image_size=32)
         config["data"]["class_names"] = ["china", "flower"]
 
     edit(odd, rename)
-    labels = np.repeat([0, 1], 9)  # of the folder's test pictures
+    labels = np.repeat([0, 1], 9)  # the folder's test images
     logits = np.zeros((18, 2), np.float32)
     logits[:, 1] = np.arange(18) + 1  # all flowers, the last of them surest
     np.savez(odd / "predictions.npz", labels=labels, logits_last=logits, logits_best=logits)
     write_report([odd], tmp_path / "report")
     browser.open(tmp_path / "report" / "report.html")
     shown = browser.evaluate(MEASURE % '".mistakes img"')
-    assert [picture["natural"] for picture in shown] == [32] * 9
-    assert [picture["alt"] for picture in shown] == [
-        f"Test image {i}, china, taken for flower" for i in reversed(range(9))
+    assert [image["natural"] for image in shown] == [32] * 9
+    assert [image["alt"] for image in shown] == [
+        f"Test image {i}, china, predicted flower" for i in reversed(range(9))
     ]
 
 
-def test_a_hundred_classes_are_a_picture_and_lists(browser, odd, tmp_path):
+def test_the_confusions_of_a_hundred_classes_are_an_image_and_lists(browser, odd, tmp_path):
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 100, 2000)
     logits = rng.standard_normal((2000, 100)).astype(np.float32)
@@ -196,10 +197,10 @@ def test_a_hundred_classes_are_a_picture_and_lists(browser, odd, tmp_path):
     edit(odd, lambda config: config["data"].update(class_names=[f"class-{n}" for n in range(100)]))
     write_report([odd], tmp_path / "report")
     browser.open(tmp_path / "report" / "report.html", width=390)
-    [picture] = browser.evaluate(MEASURE % '".map img"')
-    assert picture["natural"] == 100
-    assert picture["width"] > 300
-    assert picture["width"] == pytest.approx(picture["height"], abs=4)
+    [image] = browser.evaluate(MEASURE % '".map img"')
+    assert image["natural"] == 100
+    assert image["width"] > 300
+    assert image["width"] == pytest.approx(image["height"], abs=4)
     pairs = browser.evaluate(MEASURE % '".pairs tbody tr"')
     assert len(pairs) == 24
     counts = np.zeros((100, 100), int)
@@ -216,3 +217,55 @@ def test_names_cannot_write_into_the_page(browser, odd, tmp_path):
     browser.open(tmp_path / "report" / "report.html")
     assert browser.evaluate("document.title") == evil
     assert browser.evaluate("document.scripts.length") == 0
+
+
+LONG = "cpu, 2 cores each of 4 processes"
+
+
+def test_nothing_is_cut_off_at_1280_pixels(browser, tmp_path):
+    for place, arch in enumerate(("preact_resnet18", "resnext29_8x64d_with_a_long_name", "plain56", "vgg16")):
+        for seed in range(3):
+            write_run(
+                tmp_path / "runs" / f"{arch}-{seed}",
+                arch=arch,
+                seed=seed,
+                settings={"optim": {"learning_rate": 0.1 + place, "schedule": "step"}},
+                summary={
+                    "test_accuracy": 0.5 + seed / 9, "test_accuracy_best": 0.4 + seed / 9, "device": LONG,
+                    "val_accuracy": 0.4 + seed / 9, "seconds": 3e5, "recipe": "tutorial-004-imagenet",
+                },
+                logits=np.random.default_rng(seed).standard_normal((50, 10)).astype(np.float32),
+            )  # fmt: skip
+    write_report([tmp_path / "runs"], tmp_path / "report")
+    browser.open(tmp_path / "report" / "report.html", width=1280)
+    assert browser.evaluate("document.documentElement.scrollWidth") <= 1280
+    regions = browser.evaluate(
+        "[...document.querySelectorAll('.scroll')].filter(e => e.checkVisibility())"
+        ".map(e => [e.scrollWidth, e.clientWidth])"
+    )
+    assert len(regions) >= 3
+    assert all(inside <= outside for inside, outside in regions), regions
+
+
+STRANGE = [
+    "$x_$", "US$5_US$10", "<script>document.title = 'gone'</script>", "a|b`c`[d](e)", "two\nlines", "שלום",
+    "中文名", "🙂👩\u200d🔬", "x" * 5000, "\u202eevil",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_class_names_of_any_script_are_shown_literally(browser, tmp_path, width):
+    logits = np.random.default_rng(0).standard_normal((200, 10)).astype(np.float32)
+    write_run(tmp_path / "run", arch="<b>_$x$", class_names=STRANGE, logits=logits)
+    write_report([tmp_path / "run"], tmp_path / "report", title="<i>$|")
+    browser.open(tmp_path / "report" / "report.html", width=width)
+    headings = [e["text"] for e in browser.evaluate(MEASURE % '".confusion tbody th"')]
+    assert headings[:4] == STRANGE[:4]
+    assert headings[4] == "two\\nlines"
+    assert headings[5:8] == STRANGE[5:8]
+    assert headings[8] == "x" * 99 + "…"
+    assert headings[9] == "\\u202eevil"
+    assert browser.evaluate("document.title") == "<i>$|"
+    assert browser.evaluate("document.querySelectorAll('main b, main i, script').length") == 0
+    assert browser.evaluate("document.documentElement.scrollWidth") <= width
+    assert browser.errors() == []

@@ -32,7 +32,12 @@ def summary(run):
     return json.loads((run / "summary.json").read_text())
 
 
-def test_runs_that_differ_by_seed_are_one_row_of_mean_and_deviation(runs, report):
+def true_labels(run):
+    with np.load(run / "predictions.npz") as arrays:
+        return arrays["labels"]
+
+
+def test_runs_that_differ_by_seed_are_one_row_of_mean_and_standard_deviation(runs, report):
     rows = json.loads((report / "report.json").read_text())["rows"]
     assert [(row["network"], row["seeds"]) for row in rows] == [("resnet8", [0, 1]), ("plain8", [0])]
     found = [summary(runs / name)["test_accuracy"] for name in ("resnet8-seed0", "resnet8-seed1")]
@@ -41,35 +46,48 @@ def test_runs_that_differ_by_seed_are_one_row_of_mean_and_deviation(runs, report
     assert rows[0]["test_accuracy_last"]["std"] == pytest.approx(abs(found[0] - found[1]) / 2**0.5)
     assert rows[0]["parameters"] == 75_290
     assert rows[1]["test_accuracy_last"]["std"] is None
+    logits, labels = [], true_labels(runs / "resnet8-seed0")
+    for name in ("resnet8-seed0", "resnet8-seed1"):
+        with np.load(runs / name / "predictions.npz") as arrays:
+            logits.append(arrays["logits_best"].astype(np.float64))
+    odds = [np.exp(part - part.max(1, keepdims=True)) for part in logits]
+    mean = sum(part / part.sum(1, keepdims=True) for part in odds)
+    assert rows[0]["ensemble_accuracy"] == np.mean(mean.argmax(1) == labels)
+    assert rows[0]["disagreement"] == np.mean(logits[0].argmax(1) != logits[1].argmax(1))
+    assert rows[1]["ensemble_accuracy"] is None
+    assert len(rows[0]["calibration_error"]["values"]) == 2
+    assert rows[0]["top5_accuracy"] is None  # ten classes
 
 
 def test_markdown_has_the_same_numbers(runs, report):
     text = (report / "report.md").read_text()
     table = [line for line in text.splitlines() if line.startswith("|")]
-    assert len({line.count("|") for line in table}) == 1
+    assert len({line.count("|") for line in table}) == 2  # results and predictions
     found = 100 * np.array([summary(runs / f"resnet8-seed{seed}")["test_accuracy"] for seed in (0, 1)])
     row = next(line for line in table if "resnet8" in line)
     assert f"| {found.mean():.2f} ± {found.std(ddof=1):.2f} |" in row
     assert "| 75,290 |" in row
+    assert "| 2 (0, 1) |" in row
+    assert any("| ensemble accuracy (%) | seeds disagree (%) | calibration error (%) |" in t for t in table)
     assert "](curves.png)" in text
     assert "stopped at step 9 of the 82 of its schedule" in text
 
 
-def test_curves_are_drawn_twice(report):
+def test_curves_are_drawn_as_png_and_svg(report):
     assert (report / "curves.png").read_bytes().startswith(b"\x89PNG")
     svg = (report / "curves.svg").read_text()
     for label in ("resnet8, 2 seeds", "plain8", "validation", "cross-entropy (nats", "error (%)", "epoch"):
         assert label in svg
 
 
-def test_a_folder_of_runs_stands_for_them_and_a_run_named_twice_counts_once(runs, tmp_path):
+def test_a_folder_means_the_runs_inside_and_a_run_named_twice_counts_once(runs, tmp_path):
     notes = write_report([runs, runs / "plain8-seed0"], tmp_path / "report")
     rows = json.loads((tmp_path / "report" / "report.json").read_text())["rows"]
     assert sum(len(row["folders"]) for row in rows) == 3
     assert any("plain8-seed0 was named more than once" in note for note in notes)
 
 
-def test_the_same_run_in_two_folders_is_told(runs, tmp_path):
+def test_the_same_run_in_two_folders_is_noted(runs, tmp_path):
     shutil.copytree(runs / "plain8-seed0", tmp_path / "copy")
     notes = write_report([runs / "plain8-seed0", tmp_path / "copy"], tmp_path / "report")
     assert "plain8: runs with the same settings and seed count as different seeds." in notes
@@ -92,7 +110,7 @@ def test_an_unfinished_run_is_shown_with_what_there_is(runs, tmp_path):
     assert any("not finished" in note for note in notes)
 
 
-def test_settings_tell_networks_of_the_same_name_apart(finished, tmp_path):
+def test_networks_of_the_same_name_are_named_with_the_settings_that_differ(finished, tmp_path):
     shutil.copytree(finished, tmp_path / "slow")
     config = json.loads((finished / "config.json").read_text())
     config["config"]["optim"]["learning_rate"] = 0.02
@@ -133,7 +151,7 @@ def test_a_report_is_overwritten_only_when_asked_and_anything_else_never(runs, t
         main([run, "--out", str(runs / "plain8-seed0"), "--overwrite"])
 
 
-def test_without_validation_the_curve_is_of_the_tests_that_were_watched(finished, tmp_path):
+def test_without_validation_the_curve_shows_the_test_set_watched_while_training(finished, tmp_path):
     shutil.copytree(finished, tmp_path / "watched")
     metrics = tmp_path / "watched" / "metrics.jsonl"
     assert metrics.read_text().count('"kind": "val"') == 2
@@ -144,7 +162,7 @@ def test_without_validation_the_curve_is_of_the_tests_that_were_watched(finished
     assert "validation" not in svg
 
 
-def test_data_sets_have_curves_of_their_own(finished, tmp_path):
+def test_each_data_set_has_its_own_curves(finished, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(finished, other)
     config = json.loads((other / "config.json").read_text())

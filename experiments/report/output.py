@@ -1,0 +1,137 @@
+"""Writes a report's files."""
+
+import dataclasses
+import json
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from experiments.program.errors import ConfigError
+from experiments.report import table
+from experiments.report.curves import write_curves
+from experiments.report.find import find_runs
+from experiments.report.groups import Group, group_by_dataset, group_runs
+from experiments.report.html import render_html
+from experiments.report.runs import Run, read_run
+from experiments.report.testset import TestImages
+from experiments.runs.markdown import escape_markdown
+from experiments.runs.text import printable
+from jax_resnet._files import write_text
+
+__all__ = ["check_output_folder", "write_report_files"]
+
+# report.json is written last and marks the folder as a report's.
+MARK = "report.json"
+OWN_FILES = re.compile(r"report\.(html|md|json)|curves(-[\w-]+)?\.(png|svg)")
+
+
+def write_report_files(
+    paths: Sequence[Path], out: Path, title: str | None, *, data_dir: str | None, overwrite: bool
+) -> list[str]:
+    """See ``experiments.report.write_report``."""
+    folders, notes = find_runs(paths)
+    check_output_folder(out, overwrite=overwrite)
+    out.mkdir(parents=True, exist_ok=True)
+    if not os.access(out, os.W_OK):
+        raise ConfigError(f"--out {out} cannot be written: name another folder")
+
+    runs = [read_run(folder) for folder in folders]
+    groups = group_runs(runs)
+    notes += _notes_of_runs(runs) + _notes_on_repeated_seeds(groups)
+    rows = [table.make_row(group) for group in groups]
+    title = printable(title or _default_title(groups))
+
+    for old in out.iterdir():
+        if OWN_FILES.fullmatch(old.name):
+            old.unlink()
+    figures = {}
+    for dataset, stem in _curve_names(groups).items():
+        paths, undrawn = write_curves(group_by_dataset(groups)[dataset], dataset, out / stem)
+        figures[dataset] = paths
+        notes += [f"{note}." for note in undrawn if f"{note}." not in notes]
+    write_text(out / "report.md", _to_markdown(title, rows, figures, notes))
+    write_text(out / "report.html", render_html(title, groups, rows, notes, TestImages(data_dir)))
+    content = {"title": title, "rows": [dataclasses.asdict(row) for row in rows], "notes": notes}
+    write_text(out / MARK, json.dumps(content, indent=2, allow_nan=False) + "\n")
+    return notes
+
+
+def check_output_folder(out: Path, *, overwrite: bool) -> None:
+    """Checks that a report may be written into a folder.
+
+    Raises:
+        ConfigError: The folder holds something else, or a report that may not be overwritten.
+    """
+    if "\0" in str(out):
+        raise ConfigError("--out holds a NUL character, which no folder's name can")
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise ConfigError(f"--out {out} is a file: name a folder")
+    if (out / MARK).exists():
+        if not overwrite:
+            raise ConfigError(f"--out {out} holds a report already: --overwrite it, or name another")
+    elif held := sorted(path.name for path in out.iterdir()):
+        raise ConfigError(f"--out {out} holds {held[0]}, which is no report's: name another folder")
+
+
+def _notes_of_runs(runs: Sequence[Run]) -> list[str]:
+    """The runs' notes; runs with the same note share a line."""
+    folders: dict[str, list[str]] = {}
+    for run in runs:
+        for note in run.notes:
+            folders.setdefault(note, []).append(printable(str(run.folder)))
+    return [f"{', '.join(names)}: {note}." for note, names in folders.items()]
+
+
+def _notes_on_repeated_seeds(groups: Sequence[Group]) -> list[str]:
+    notes = []
+    for group in groups:
+        seeds = [run.setting("seed") for run in group.averaged]
+        if len(set(seeds)) < len(seeds):
+            notes.append(f"{group.name}: runs with the same settings and seed count as different seeds.")
+    return notes
+
+
+def _default_title(groups: Sequence[Group]) -> str:
+    names = [printable(str(group.runs[0].setting("arch") or group.name), 60) for group in groups]
+    networks = list(dict.fromkeys(names))
+    named = ", ".join(networks[:4]) + (f" and {len(networks) - 4} more" if len(networks) > 4 else "")
+    return f"{named} on {' and '.join(group_by_dataset(groups))}"
+
+
+def _curve_names(groups: Sequence[Group]) -> dict[str, str]:
+    """A file name without suffix for the curves of each data set."""
+    datasets = list(group_by_dataset(groups))
+    if len(datasets) == 1:
+        return {datasets[0]: "curves"}
+    names: dict[str, str] = {}
+    for dataset in datasets:
+        name = f"curves-{re.sub(r'[^a-z0-9]+', '-', dataset.lower())[:40].strip('-')}".rstrip("-")
+        while name in names.values() or name == "curves":
+            name = f"{name}-{len(names) + 1}"
+        names[dataset] = name
+    return names
+
+
+def _to_markdown(
+    title: str, rows: Sequence[table.Row], figures: dict[str, list[Path]], notes: Sequence[str]
+) -> str:
+    """The report as one page of Markdown."""
+    parts = [
+        f"# {escape_markdown(title)}\n",
+        table.table_markdown(rows, table.RESULT_COLUMNS),
+        escape_markdown(table.explain_results(rows)) + "\n",
+    ]
+    if columns := table.prediction_columns(rows):
+        parts += [
+            table.table_markdown(rows, columns),
+            escape_markdown(table.explain_predictions(rows)) + "\n",
+        ]
+    for dataset, paths in figures.items():
+        alternative = escape_markdown(f"Error and loss on {dataset} against epochs")
+        parts += [f"![{alternative}]({path.name})\n" for path in paths[:1]]
+    if notes:
+        parts.append("".join(f"- {escape_markdown(note)}\n" for note in notes))
+    return "\n".join(parts)

@@ -1,0 +1,137 @@
+"""Curves as numbers: each point a mean over seeds with its standard deviation."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from experiments.runs.records import WATCHED
+
+__all__ = [
+    "Quantity",
+    "Records",
+    "Series",
+    "final_test",
+    "held_out_kind",
+    "held_out_series",
+    "records_of_kind",
+    "sample_std",
+    "training_series",
+    "watched_test_series",
+]
+
+Quantity = Literal["loss", "error"]
+Records = Sequence[dict[str, Any]]
+# The most points of a training curve: more is noise as wide as the line.
+MAX_POINTS = 120
+
+
+class Series(NamedTuple):
+    """A curve.
+
+    Attributes:
+        epochs: float, ``(points,)``, ascending.
+        mean: float, ``(points,)``: cross-entropy in nats, or error in percent.
+        std: float, ``(points,)``: over the seeds that reached the epoch, 0 where there is one.
+    """
+
+    epochs: np.ndarray
+    mean: np.ndarray
+    std: np.ndarray
+
+
+def records_of_kind(records: Records, kind: str) -> list[dict[str, Any]]:
+    """The records of training ("train"), validation ("val") or test ("test")."""
+    return [record for record in records if record["kind"] == kind]
+
+
+def training_series(seeds: Sequence[Records], quantity: Quantity) -> Series | None:
+    """Over augmented training images while the network changed, averaged over stretches of epochs.
+
+    Args:
+        seeds: The records of each seed's run.
+        quantity: What to measure.
+
+    Returns:
+        At most ``MAX_POINTS`` points; None where nothing was recorded.
+    """
+    runs = [records_of_kind(records, "train") for records in seeds]
+    end = max((record["epoch"] for records in runs for record in records), default=0)
+    if not end:
+        return None
+    return _mean_over_seeds((_binned(records, quantity, end / MAX_POINTS) for records in runs), quantity)
+
+
+def held_out_kind(seeds: Sequence[Records]) -> str:
+    """What was evaluated while training: "val", or "test" where only the test set was."""
+    for kind in ("val", "test"):
+        runs = [records_of_kind(records, kind) for records in seeds]
+        if (kind == "val" and any(runs)) or any(len(records) > 2 for records in runs):
+            return kind
+    return "val"
+
+
+def held_out_series(seeds: Sequence[Records], quantity: Quantity) -> Series | None:
+    """Over the validation set, or over the test set where only that was evaluated while training."""
+    kind = held_out_kind(seeds)
+    return _mean_over_seeds((_by_epoch(records_of_kind(records, kind)) for records in seeds), quantity)
+
+
+def watched_test_series(seeds: Sequence[Records], quantity: Quantity) -> Series | None:
+    """Over the test set as it was evaluated while training, beside a validation set."""
+    if held_out_kind(seeds) == "test":
+        return None
+    runs = [[r for r in records_of_kind(records, "test") if r.get("which") == WATCHED] for records in seeds]
+    return _mean_over_seeds(map(_by_epoch, runs), quantity)
+
+
+def final_test(seeds: Sequence[Records], quantity: Quantity) -> tuple[float, float, float] | None:
+    """The test of the last checkpoints: epoch, mean and standard deviation over seeds."""
+    tests = [[r for r in records_of_kind(records, "test") if r.get("which") == "last"] for records in seeds]
+    last = [found[-1] for found in tests if found]
+    if not last:
+        return None
+    values = [_value(record, quantity) for record in last]
+    return max(record["epoch"] for record in last), float(np.mean(values)), sample_std(values)
+
+
+def sample_std(values: Sequence[float]) -> float:
+    """The sample standard deviation (n - 1); 0 for a single value."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+
+
+def _by_epoch(records: Records) -> dict[float, dict[str, Any]]:
+    return {record["epoch"]: record for record in records}
+
+
+def _binned(records: Records, quantity: Quantity, width: float) -> dict[float, dict[str, Any]]:
+    """Means over the images of each stretch of ``width`` epochs, by the stretch's mean epoch."""
+    bins: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for record in records:
+        bins[int(np.ceil(round(record["epoch"] / width, 6)))].append(record)
+    means = {}
+    for members in bins.values():
+        weights = [max(record["images"], 1) for record in members]
+        name = "loss" if quantity == "loss" else "accuracy"
+        epoch = float(np.mean([record["epoch"] for record in members]))
+        means[epoch] = {name: float(np.average([record[name] for record in members], weights=weights))}
+    return means
+
+
+def _mean_over_seeds(runs: Iterable[dict[float, dict[str, Any]]], quantity: Quantity) -> Series | None:
+    points: dict[float, list[float]] = defaultdict(list)
+    for records in runs:
+        for epoch, record in records.items():
+            points[round(epoch, 6)].append(_value(record, quantity))
+    if not points:
+        return None
+    epochs = sorted(points)
+    means = [float(np.mean(points[epoch])) for epoch in epochs]
+    stds = [sample_std(points[epoch]) for epoch in epochs]
+    return Series(np.array(epochs), np.array(means), np.array(stds))
+
+
+def _value(record: dict[str, Any], quantity: Quantity) -> float:
+    value: float = record["loss"] if quantity == "loss" else 100 * (1 - record["accuracy"])
+    return value

@@ -1,0 +1,103 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments.runs import figures
+from experiments.runs.figures import drawable_labels, drawable_title
+from experiments.runs.plots import plot_confusion, plot_curves
+from experiments.runs.text import printable
+from tests.helpers.run_folders import record
+
+NAMES = [
+    "$x_$",
+    "US$5_US$10",
+    r"$\frac{1}{0}$",
+    "_underscore",
+    "<b>&amp;",
+    "{[()]}'\"`",
+    "two\nlines\ttab\x00\x1b[31m",
+    "\udcff\ud800",
+    "x" * 10_000,
+    "שלום",
+    "\u202eevil",
+    "中文名",
+    "🙂👩\u200d🔬\ufe0f",
+    "e\u0301" * 50,
+    "",
+    " ",
+]
+
+
+def test_class_names_of_any_script_are_drawn_literally(tmp_path):
+    notes = plot_confusion(np.eye(len(NAMES), dtype=int), NAMES, "\n".join(NAMES), tmp_path / "c.png")
+    with Image.open(tmp_path / "c.png") as image:
+        assert image.format == "PNG"
+    assert len(notes) <= 1  # said once, if no installed font has all the characters
+    assert [path.name for path in tmp_path.iterdir()] == ["c.png"]
+
+
+def test_networks_of_any_name_have_curves(tmp_path):
+    records = [record("train", 5), record("train", 10), record("val", 10)]
+    for place, name in enumerate(NAMES):
+        plot_curves(records, name, tmp_path / f"{place}.png")
+
+
+def test_names_are_drawn_by_number_where_no_font_has_their_characters(monkeypatch):
+    monkeypatch.setattr(figures, "_installed_fonts", lambda: [])
+    labels = drawable_labels(["cat", "中文", "dog"])
+    assert labels.texts == ["cat", "1", "dog"]
+    [note] = labels.notes
+    assert "no installed font has the characters 中文" in note
+    assert drawable_title("a 中 b") == ("a ? b", ["DejaVu Sans"])
+
+
+def test_an_installed_font_with_the_characters_is_found():
+    fonts = dict(figures._installed_fonts())
+    others = {c for path in fonts.values() for c in figures._characters(path) if c.isalpha()}
+    others -= figures._characters(figures.font_manager.findfont("DejaVu Sans"))
+    if not others:
+        pytest.skip("every installed font has letters of DejaVu Sans alone")
+    letter = min(others)
+    labels = drawable_labels([letter])
+    assert labels.texts == [letter]
+    assert labels.notes == []
+    assert len(labels.fonts) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\nb", "a\\nb"),
+        ("\x1b[31m", "\\x1b[31m"),
+        ("\u202egnp", "\\u202egnp"),
+        ("\udcff", "\\udcff"),
+        ("क\u200dष", "क\u200dष"),
+        ("שלום 中文 🙂", "שלום 中文 🙂"),
+        ("x" * 300, "x" * 199 + "…"),
+    ],
+)
+def test_invisible_characters_are_shown_by_their_escapes(text, shown):
+    assert printable(text) == shown
+    shown.encode("utf-8")
+
+
+def test_the_test_set_watched_beside_validation_is_drawn(tmp_path):
+    records = [record("val", step) for step in (10, 20, 30)]
+    watched = [record("test", step, which="watched", accuracy=0.1) for step in (10, 20, 30)]
+    plot_curves(records, "resnet20", tmp_path / "without.svg")
+    plot_curves([*records, *watched], "resnet20", tmp_path / "with.svg")
+    assert "test while training" not in (tmp_path / "without.svg").read_text()
+    assert "test while training" in (tmp_path / "with.svg").read_text()
+
+
+@pytest.mark.parametrize("loss", [0.0, 1e-300, 1e-12, 1.0, 1e30, -1.0, -1e30])
+def test_losses_of_any_size_are_drawn(tmp_path, loss):
+    records = [record("train", step, loss=loss, epoch=step / 10) for step in (5, 10)]
+    records += [record("val", 10), record("val", 20, loss=loss), record("test", 20, which="last", loss=loss)]
+    plot_curves(records, "resnet20", tmp_path / "curves.png")
+
+
+@pytest.mark.parametrize("epoch", [0, 1e-300, 1e30])
+def test_epochs_of_any_size_are_drawn(tmp_path, epoch):
+    records = [record("train", 5, epoch=epoch), record("val", 10, epoch=epoch)]
+    plot_curves(records, "resnet20", tmp_path / "curves.png")
