@@ -25,6 +25,7 @@ __all__ = [
     "drawable_labels",
     "drawable_title",
     "figure_style",
+    "installed_fonts",
     "render_figure",
     "save_figure",
 ]
@@ -62,7 +63,9 @@ class Labels(NamedTuple):
     notes: list[str]
 
 
-def drawable_labels(names: Sequence[str], limit: int = 40) -> Labels:
+def drawable_labels(
+    names: Sequence[str], limit: int = 40, *, fonts: Sequence[tuple[str, str]] | None = None
+) -> Labels:
     """Prepares names of any script for a figure.
 
     A name with characters that no installed font has is replaced by its number.
@@ -70,18 +73,19 @@ def drawable_labels(names: Sequence[str], limit: int = 40) -> Labels:
     Args:
         names: Any strings.
         limit: Number of characters kept of each.
+        fonts: Family and file of the fonts to choose from; the installed ones by default.
     """
     texts = [printable(name, limit).translate(WITHOUT_GLYPHS) for name in names]
-    fonts, missing = _choose_fonts(frozenset("".join(texts)))
+    chosen, missing = _choose_fonts(frozenset("".join(texts)), fonts)
     if not missing:
-        return Labels(texts, fonts, [])
+        return Labels(texts, chosen, [])
     replaced = [str(i) if missing.intersection(text) else text for i, text in enumerate(texts)]
     sample = "".join(sorted(missing)[:8])
     note = (
         f"no installed font has the characters {sample}: names with such characters are shown by their "
         "numbers in figures; fonts such as Noto have them"
     )
-    return Labels(replaced, fonts, [note])
+    return Labels(replaced, chosen, [note])
 
 
 def drawable_title(title: str, limit: int = 120) -> tuple[str, list[str]]:
@@ -117,22 +121,29 @@ def save_figure(figure: Figure, paths: Iterable[Path]) -> None:
         plt.close(figure)
 
 
-def _choose_fonts(characters: frozenset[str]) -> tuple[list[str], frozenset[str]]:
+def _choose_fonts(
+    characters: frozenset[str], fonts: Sequence[tuple[str, str]] | None = None
+) -> tuple[list[str], frozenset[str]]:
     """The base font, then those that have what it lacks; and what none has."""
-    fonts = [BASE_FONT]
+    chosen = [BASE_FONT]
     missing = characters - _characters(font_manager.findfont(BASE_FONT))
-    for family, path in _installed_fonts() if missing else ():
+    for family, path in (installed_fonts() if fonts is None else fonts) if missing else ():
         if found := missing & _characters(path):
-            fonts.append(family)
+            chosen.append(family)
             missing -= found
             if not missing:
                 break
-    return fonts, missing
+    return chosen, missing
 
 
 @lru_cache(maxsize=1)
-def _installed_fonts() -> list[tuple[str, str]]:
-    """Family and file of every upright font of normal weight."""
+def installed_fonts() -> list[tuple[str, str]]:
+    """Family and file of every installed upright font of normal weight."""
+    # Matplotlib keeps a list of fonts, in which those installed since are missing.
+    listed = {entry.fname for entry in font_manager.fontManager.ttflist}
+    for path in sorted(set(font_manager.findSystemFonts()) - listed):
+        with contextlib.suppress(OSError, RuntimeError, ValueError):  # damaged, or of another format
+            font_manager.fontManager.addfont(path)
     entries = sorted(font_manager.fontManager.ttflist, key=lambda entry: (entry.name, entry.fname))
     found = {entry.name: entry.fname for entry in reversed(entries) if _is_upright(entry)}
     return list(reversed(found.items()))

@@ -25,6 +25,8 @@ Quantity = Literal["loss", "error"]
 Records = Sequence[dict[str, Any]]
 # The most points of a training curve: more is noise as wide as the line.
 MAX_POINTS = 120
+# The most points of other curves, which are not averaged: of more, evenly spaced ones are kept.
+MAX_EVALUATIONS = 1000
 
 
 class Series(NamedTuple):
@@ -75,7 +77,7 @@ def held_out_kind(seeds: Sequence[Records]) -> str:
 def held_out_series(seeds: Sequence[Records], quantity: Quantity) -> Series | None:
     """Over the validation set, or over the test set where only that was evaluated while training."""
     kind = held_out_kind(seeds)
-    return _mean_over_seeds((_by_epoch(records_of_kind(records, kind)) for records in seeds), quantity)
+    return _evaluated_series([records_of_kind(records, kind) for records in seeds], quantity)
 
 
 def watched_test_series(seeds: Sequence[Records], quantity: Quantity) -> Series | None:
@@ -83,7 +85,7 @@ def watched_test_series(seeds: Sequence[Records], quantity: Quantity) -> Series 
     if held_out_kind(seeds) == "test":
         return None
     runs = [[r for r in records_of_kind(records, "test") if r.get("which") == WATCHED] for records in seeds]
-    return _mean_over_seeds(map(_by_epoch, runs), quantity)
+    return _evaluated_series(runs, quantity)
 
 
 def final_test(seeds: Sequence[Records], quantity: Quantity) -> tuple[float, float, float] | None:
@@ -101,8 +103,13 @@ def sample_std(values: Sequence[float]) -> float:
     return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
 
-def _by_epoch(records: Records) -> dict[float, dict[str, Any]]:
-    return {record["epoch"]: record for record in records}
+def _evaluated_series(runs: Sequence[Records], quantity: Quantity) -> Series | None:
+    by_epoch = ({record["epoch"]: record for record in records} for records in runs)
+    series = _mean_over_seeds(by_epoch, quantity)
+    if series is None or len(series.epochs) <= MAX_EVALUATIONS:
+        return series
+    kept = np.linspace(0, len(series.epochs) - 1, MAX_EVALUATIONS).round().astype(int)
+    return Series(*(values[kept] for values in series))
 
 
 def _binned(records: Records, quantity: Quantity, width: float) -> dict[float, dict[str, Any]]:

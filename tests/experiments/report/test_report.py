@@ -8,6 +8,7 @@ from experiments.cifar10 import main as train
 from experiments.program.errors import ConfigError
 from experiments.report import write_report
 from experiments.report.__main__ import main
+from tests.helpers.run_folders import write_run
 
 
 @pytest.fixture(scope="module")
@@ -176,3 +177,56 @@ def test_each_data_set_has_its_own_curves(finished, tmp_path):
         ("resnet8", "scikit-learn's digits"),
         ("resnet8", "MNIST"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ([], "which runs"),
+        (["RUN", "--out", ""], "--out is empty"),
+        (["RUN", "--out", "a\0b"], "--out has a NUL character"),
+        (["a\0b"], "runs has a NUL character|is not there"),
+        (["RUN", "--out", "FILE"], "is a file: name a folder"),
+        (["RUN", "--out", "RUN"], "which is no report's"),
+        (["RUN", "--ot", "x"], r"--out"),
+    ],
+)
+def test_wrong_flags_are_one_line_before_anything_is_read(tmp_path, args, message):
+    run = write_run(tmp_path / "run")
+    file = tmp_path / "file"
+    file.write_text("mine")
+    places = {"RUN": str(run), "FILE": str(file)}
+    with pytest.raises(ConfigError, match=message) as error:
+        main([places.get(arg, arg) for arg in args])
+    assert "\n" not in str(error.value)
+    assert {path.name for path in tmp_path.iterdir()} == {"run", "file"}
+
+
+def test_a_report_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OSError, match="Not a directory"):
+        main([str(write_run(tmp_path / "run")), "--out", str(tmp_path / "file" / "report")])
+
+
+def test_seeds_are_counted_and_named(tmp_path):
+    for seed in range(5):
+        write_run(tmp_path / "runs" / f"resnet20-{seed}", seed=seed)
+    for seed in (7, 3):
+        write_run(tmp_path / "runs" / f"plain20-{seed}", seed=seed, arch="plain20")
+    write_report([tmp_path / "runs"], tmp_path / "report")
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert "| 5 (0 to 4) |" in text
+    assert "| 2 (3, 7) |" in text
+    assert "how many runs a row stands for, and their seeds" in text
+    assert "alibration" not in text  # no table of predictions where no run has any
+
+
+def test_a_hundred_classes_have_top_5_accuracy(tmp_path):
+    logits = np.zeros((4, 100), np.float32)
+    logits[:, :6] = [6, 5, 4, 3, 2, 1]
+    labels = np.array([0, 4, 5, 99])
+    write_run(tmp_path / "run", logits=logits, labels=labels)
+    write_report([tmp_path / "run"], tmp_path / "report")
+    [row] = json.loads((tmp_path / "report" / "report.json").read_text())["rows"]
+    assert row["top5_accuracy"]["mean"] == 0.5
+    assert "| top-5 accuracy (%) |" in (tmp_path / "report" / "report.md").read_text()

@@ -1,13 +1,15 @@
 import numpy as np
 import pytest
+from matplotlib.font_manager import findfont, get_font
 from PIL import Image
 
-from experiments.runs import figures
-from experiments.runs.figures import drawable_labels, drawable_title
+from experiments.runs.figures import drawable_labels, drawable_title, installed_fonts
 from experiments.runs.plots import plot_confusion, plot_curves
+from experiments.runs.series import held_out_series
 from experiments.runs.text import printable
 from tests.helpers.run_folders import record
 
+BASE = get_font(findfont("DejaVu Sans"))
 NAMES = [
     "$x_$",
     "US$5_US$10",
@@ -42,26 +44,19 @@ def test_networks_of_any_name_have_curves(tmp_path):
         plot_curves(records, name, tmp_path / f"{place}.png")
 
 
-def test_names_are_drawn_by_number_where_no_font_has_their_characters(monkeypatch):
-    monkeypatch.setattr(figures, "_installed_fonts", lambda: [])
-    labels = drawable_labels(["cat", "中文", "dog"])
+def test_names_are_drawn_by_number_where_no_font_has_their_characters():
+    labels = drawable_labels(["cat", "中文", "dog"], fonts=[])
     assert labels.texts == ["cat", "1", "dog"]
     [note] = labels.notes
     assert "no installed font has the characters 中文" in note
-    assert drawable_title("a 中 b") == ("a ? b", ["DejaVu Sans"])
 
 
 def test_an_installed_font_with_the_characters_is_found():
-    fonts = dict(figures._installed_fonts())
-    others = {c for path in fonts.values() for c in figures._characters(path) if c.isalpha()}
-    others -= figures._characters(figures.font_manager.findfont("DejaVu Sans"))
-    if not others:
-        pytest.skip("every installed font has letters of DejaVu Sans alone")
-    letter = min(others)
-    labels = drawable_labels([letter])
-    assert labels.texts == [letter]
-    assert labels.notes == []
-    assert len(labels.fonts) == 2
+    for family, path in installed_fonts():
+        letters = set(map(chr, get_font(path).get_charmap())) - set(map(chr, BASE.get_charmap()))
+        for letter in sorted(filter(str.isalpha, letters))[:1]:
+            labels = drawable_labels([letter], fonts=[(family, path)])
+            assert labels == ([letter], ["DejaVu Sans", family], [])
 
 
 @pytest.mark.parametrize(
@@ -101,3 +96,16 @@ def test_losses_of_any_size_are_drawn(tmp_path, loss):
 def test_epochs_of_any_size_are_drawn(tmp_path, epoch):
     records = [record("train", 5, epoch=epoch), record("val", 10, epoch=epoch)]
     plot_curves(records, "resnet20", tmp_path / "curves.png")
+
+
+def test_a_title_has_question_marks_for_characters_that_no_font_has():
+    title, fonts = drawable_title("a \U0010fff0 b\nc")
+    assert title == "a ? b\\nc"
+    assert fonts[0] == "DejaVu Sans"
+
+
+def test_a_curve_of_many_evaluations_keeps_the_first_and_the_last():
+    records = [record("val", step) for step in range(5000)]
+    series = held_out_series([records], "error")
+    assert len(series.epochs) == 1000
+    assert (series.epochs[0], series.epochs[-1]) == (0, 499.9)
