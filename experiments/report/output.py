@@ -15,7 +15,7 @@ from experiments.report.groups import Group, group_by_dataset, group_runs
 from experiments.report.html import render_html
 from experiments.report.runs import Run, read_run
 from experiments.report.testset import TestImages
-from experiments.runs.markdown import escape_markdown
+from experiments.runs.markdown import escape
 from experiments.runs.text import printable
 from jax_resnet._files import write_text
 
@@ -120,18 +120,23 @@ def _to_markdown(
 ) -> str:
     """The report as one page of Markdown."""
     parts = [
-        f"# {escape_markdown(title)}\n",
+        f"# {_escape_line(title)}\n",
         table.table_markdown(rows, table.RESULT_COLUMNS),
-        escape_markdown(table.explain_results(rows)) + "\n",
+        _escape_line(table.explain_results(rows)) + "\n",
     ]
     if columns := table.prediction_columns(rows):
         parts += [
             table.table_markdown(rows, columns),
-            escape_markdown(table.explain_predictions(rows)) + "\n",
+            _escape_line(table.explain_predictions(rows)) + "\n",
         ]
     for dataset, paths in figures.items():
-        alternative = escape_markdown(f"Error and loss on {dataset} against epochs")
+        alternative = _escape_line(f"Error and loss on {dataset} against epochs")
         parts += [f"![{alternative}]({path.name})\n" for path in paths[:1]]
     if notes:
-        parts.append("".join(f"- {escape_markdown(note)}\n" for note in notes))
+        parts.append("".join(f"- {_escape_line(note)}\n" for note in notes))
     return "\n".join(parts)
+
+
+def _escape_line(text: str) -> str:
+    """Text that Markdown shows as it is, also at the start of a line, where it is no heading or list."""
+    return re.sub(r"^(\d*)([-+=#.)])", r"\1\\\2", escape(text))

@@ -155,7 +155,7 @@ def test_a_report_of_hostile_folders_says_what_it_left_out(tmp_path):
     assert len(content["rows"]) > 10
     html, markdown = ((tmp_path / "report" / f"report.{form}").read_text() for form in ("html", "md"))
     assert "<script" not in html
-    assert "<script" not in markdown
+    assert "<script" not in markdown.replace("\\<", "")
     table = [line for line in markdown.splitlines() if line.startswith("| ")]
     assert len({line.replace("\\|", "").count("|") for line in table}) == 2
     parts = ["summary.json is not JSON", "nested too deeply", "not a regular file", "not UTF-8"]
