@@ -12,7 +12,7 @@ from typing import Any
 import jax
 
 TESTED = "0.10 to 0.12"
-_NEEDED = {
+NEEDED = {
     "jax.extend.core": ("Primitive",),
     "jax.interpreters.ad": (
         "Zero",
@@ -36,7 +36,7 @@ def _module(name: str) -> Any:
 
 
 def _missing_name() -> str | None:
-    for module, names in _NEEDED.items():
+    for module, names in NEEDED.items():
         for name in names:
             if not hasattr(_module(module), name):
                 return f"{module}.{name}"

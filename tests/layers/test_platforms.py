@@ -7,7 +7,7 @@ import textwrap
 
 import pytest
 
-from jax_resnet.layers.interpreters import _NEEDED
+from jax_resnet.layers.interpreters import NEEDED
 
 # A small network, forward and backward, against lax alone; prints what is in use.
 COMPARE = """
@@ -83,7 +83,7 @@ def test_on_another_processor_or_system_plain_jax_runs(system, machine):
 )
 def test_a_jax_without_a_private_name_is_reported_in_one_line_and_xla_runs(name):
     module, _, attribute = name.rpartition(".")
-    assert attribute in _NEEDED[module]
+    assert attribute in NEEDED[module]
     result = run_after(f"import jax, importlib\ndelattr(importlib.import_module({module!r}), {attribute!r})")
     assert_plain(result, "xla", f"has no {name}, which the fast layers need")
 

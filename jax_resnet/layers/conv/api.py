@@ -127,7 +127,7 @@ def _pair(values: Sequence[int]) -> tuple[int, int]:
 
 
 def _are_images(lhs: jax.Array, rhs: jax.Array, dimension_numbers: Any, groups: int) -> bool:
-    """Returns whether the primitive takes these arrays; lax raises the errors for those that nobody takes."""
+    """Returns whether the primitive takes these arrays; for impossible ones lax raises the error."""
     if jnp.ndim(lhs) != 4 or jnp.ndim(rhs) != 4 or dimension_numbers is None:
         return False
     sizes = (*lhs.shape[1:], *rhs.shape)

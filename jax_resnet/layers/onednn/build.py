@@ -48,7 +48,7 @@ class Recipe(NamedTuple):
     )
 
     def read_by_build(self) -> tuple[Path, ...]:
-        """Returns every file of ours on whose content the result or its test depends."""
+        """Returns every file of this package on whose content the extension or its test depends."""
         others = ("runtime.h", "norm_kernels.h", "selftest.py", "problem.py")
         return (*self.sources, *(HERE / name for name in others))
 

@@ -1,7 +1,7 @@
 """The folder of compiled extensions. Each file's name holds a checksum of its content.
 
 A program that loads a damaged library dies of SIGBUS or SIGSEGV, so a file is checked before it is used.
-With the checksum in the name, file and checksum get their place in one step, whoever else writes there.
+With the checksum in the name, both appear in one step, even if several processes write at once.
 """
 
 import contextlib

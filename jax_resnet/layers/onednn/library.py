@@ -83,7 +83,7 @@ def _log_once(level: int, reason: str) -> None:
 
 
 def load(warn: bool = False) -> Extension:
-    """Returns the extension; the first call compiles it if no earlier process has (15 s on one core).
+    """Returns the extension; the first call compiles it if no earlier process has (several seconds).
 
     Where there is none, it logs the reason once: as a warning if ``warn``, else as information.
     """

@@ -134,8 +134,8 @@ def test_a_constant_channel_has_its_value_and_no_variance(run, shape, value):
 
 def test_nan_spoils_its_own_channel_only(run):
     arguments, _ = inputs((8, 4, 4, 16), True, "float32")
-    spoilt = (arguments[0].at[0, 0, 0, 3].set(jnp.nan), *arguments[1:])
-    y, *_ = run(lambda *a: fused_normalize(*a, EPSILON, True), *spoilt)
+    spoiled = (arguments[0].at[0, 0, 0, 3].set(jnp.nan), *arguments[1:])
+    y, *_ = run(lambda *a: fused_normalize(*a, EPSILON, True), *spoiled)
     assert np.isnan(y[..., 3]).all()
     assert np.isfinite(np.delete(y, 3, axis=-1)).all()
 

@@ -3,6 +3,7 @@
 import logging
 import os
 import time
+from pathlib import Path
 
 import pytest
 
@@ -65,6 +66,17 @@ def test_a_damaged_extension_is_not_used_and_named(kept, tmp_path, how, caplog):
 def test_an_intact_extension_is_found_beside_a_damaged_one(kept, tmp_path):
     (tmp_path / f"key-{'0' * 32}.so").write_bytes(b"damaged")
     assert cache.find(tmp_path, "key") == kept
+
+
+def test_an_extension_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
+    events = []
+    fsync, replace = os.fsync, Path.replace
+    monkeypatch.setattr(os, "fsync", lambda fd: (events.append("fsync"), fsync(fd)))
+    monkeypatch.setattr(Path, "replace", lambda *args: (events.append("named"), replace(*args)))
+    fresh = tmp_path / "extension.so"
+    fresh.write_bytes(CONTENT)
+    cache.keep(fresh, tmp_path, "key")
+    assert events == ["fsync", "named"]
 
 
 def test_folders_of_killed_builds_are_removed_after_an_hour(tmp_path):
