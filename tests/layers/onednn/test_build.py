@@ -50,13 +50,14 @@ def test_platforms_without_wheels_are_named(system, machine):
 
 
 def changed(tmp_path, old, new):
-    """The recipe with one change in conv.cc."""
-    recipe = build.Recipe()
-    source = recipe.sources[0].read_text()
-    assert old in source
-    path = tmp_path / "changed.cc"
-    path.write_text(source.replace(old, new))
-    return recipe._replace(sources=(path, *recipe.sources[1:]))
+    """The recipe with one change in one of its sources."""
+    recipe, sources = build.Recipe(), []
+    for source in recipe.sources:
+        path = tmp_path / source.name
+        path.write_text(source.read_text().replace(old, new))
+        sources.append(path if path.read_text() != source.read_text() else source)
+    assert tuple(sources) != recipe.sources
+    return recipe._replace(sources=tuple(sources))
 
 
 @needs_onednn
@@ -73,7 +74,8 @@ def test_a_failed_self_test_leaves_nothing_behind(monkeypatch, tmp_path):
 @needs_onednn
 def test_the_self_test_tries_bfloat16(monkeypatch, tmp_path):
     monkeypatch.setenv("JAX_RESNET_CACHE", str(tmp_path))
-    recipe = changed(tmp_path, "p[1] ? memory::data_type::bf16", "p[1] ? memory::data_type::f16")
+    residual = "static_cast<const T*>(a.residual)"
+    recipe = changed(tmp_path, residual, f"bf16 ? nullptr : {residual}")
     with pytest.raises(build.UnavailableError, match="its self-test failed: bfloat16"):
         build.build(recipe)
 
