@@ -1,4 +1,7 @@
-"""The layers under the networks, each beside its reference form."""
+"""The layers that the networks are built from: a fast convolution on CPU, and batch normalization.
+
+``README.md`` in this folder says how they run on each platform and what was measured.
+"""
 
 from jax_resnet.layers.conv.api import conv_general_dilated
 from jax_resnet.layers.info import LayersInfo, info

@@ -1,22 +1,24 @@
-"""What the layers use here, and why."""
+"""Which convolution is in use, and why."""
 
 from typing import NamedTuple
 
 import jax
 
+from jax_resnet.layers import interpreters
 from jax_resnet.layers.onednn.library import load
 from jax_resnet.layers.selection import Implementation, requested_implementation
 
 
 class LayersInfo(NamedTuple):
-    """Says which convolution is in use.
+    """The convolution in use; ``str`` makes one line of it.
 
     Attributes:
-        backend: JAX's default platform.
-        requested: What was asked for, see ``conv_implementation``.
-        requested_by: Argument, context, environment or default.
+        backend: JAX's default platform, such as ``"cpu"``.
+        requested: The requested implementation, see ``conv_implementation``.
+        requested_by: What requested it: ``"the argument"``, ``"conv_implementation"``,
+            ``"JAX_RESNET_CONV"`` or ``"the default"``.
         in_use: ``"xla"``, ``"jax"`` or ``"onednn"``.
-        reason: Why, in one sentence.
+        reason: One sentence.
     """
 
     backend: str
@@ -30,20 +32,25 @@ class LayersInfo(NamedTuple):
 
 
 def info() -> LayersInfo:
-    """Returns which convolution a program traced now, in this context, would use and why.
+    """Returns which convolution a function traced now, in this context, would use, and why.
 
-    Where that is the native extension and it has not been compiled yet, this compiles it.
+    Compiles the native extension if that is the one and no earlier process has compiled it.
+
+    Raises:
+        ModelError: ``JAX_RESNET_CONV`` is not an implementation.
     """
     requested, by = requested_implementation()
     backend = jax.default_backend()
     if requested == "xla":
-        in_use, reason = "xla", "asked for"
+        in_use, reason = "xla", "as requested"
     elif backend != "cpu":
         in_use, reason = "xla", f"its convolution is the best on {backend}"
+    elif interpreters.PROBLEM is not None:
+        in_use, reason = "xla", interpreters.PROBLEM
     elif requested == "jax":
-        in_use, reason = "jax", "asked for"
+        in_use, reason = "jax", "as requested"
     else:
-        extension = load(insist=requested == "onednn")
+        extension = load(warn=requested == "onednn")
         in_use = "jax" if extension.library is None else "onednn"
         reason = extension.reason
     return LayersInfo(backend, requested, by, in_use, reason)

@@ -1,18 +1,20 @@
-"""Which implementation of convolution is asked for: by argument, by context or by environment."""
+"""Which implementation of the convolution is requested: by argument, context or environment variable."""
 
 import contextlib
-import difflib
 import os
 from collections.abc import Iterator
 from typing import Literal, get_args
 
 import jax
 
+from jax_resnet._text import did_you_mean
+from jax_resnet.errors import ModelError
+
 Implementation = Literal["auto", "xla", "jax", "onednn"]
 ENVIRONMENT_VARIABLE = "JAX_RESNET_CONV"
 
-# A user context is part of the key of every jit cache, so that the choice can never be ignored
-# because a function was traced earlier under another one. It is also local to its thread.
+# A user context is part of the key of every jit cache: a function traced under another choice is traced
+# again, so no choice is ever ignored. It is also local to its thread.
 _context = jax.make_user_context(default_value=None)
 
 
@@ -20,45 +22,47 @@ def check_implementation(name: str, where: str) -> Implementation:
     """Returns ``name`` if it is an implementation.
 
     Raises:
-        ValueError: It is not one; the message says ``where`` it came from and what may be meant.
+        ModelError: It is not; the message names ``where`` it came from and the nearest name.
     """
-    for known in get_args(Implementation):
+    known_names = get_args(Implementation)
+    for known in known_names:
         if name == known:
             return known
-    known_names = get_args(Implementation)
-    close = difflib.get_close_matches(name.lower(), known_names, n=1, cutoff=0.5)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    raise ValueError(f"{where} is {name!r}, which is none of {', '.join(known_names)}.{hint}")
+    hint = did_you_mean(name, known_names, count=1)
+    message = f"{where} is {name!r}, which is none of {', '.join(known_names)}"
+    raise ModelError(f"{message}; {hint}" if hint else message)
 
 
 @contextlib.contextmanager
 def conv_implementation(name: Implementation) -> Iterator[None]:
     """Within this context convolutions use the implementation ``name``.
 
-    ``"auto"`` takes the fastest that works, ``"xla"`` always the operation of XLA itself, ``"jax"``
-    plain JAX (on CPU, grouped convolutions as a few dense ones and those with kernels of one pixel as
-    matrix products), ``"onednn"`` the native extension where it can be used and otherwise plain JAX.
-    All but ``"xla"`` concern CPU only: other platforms always get the operation of XLA.
+    - ``"auto"``: the fastest that works here.
+    - ``"xla"``: XLA's own operation.
+    - ``"jax"``: plain JAX. On CPU it computes a grouped convolution as a few dense ones, and one with a
+      1x1 kernel as a matrix product.
+    - ``"onednn"``: the native extension where it can be used, otherwise plain JAX, with a warning.
 
-    What counts is the context in which a function is *traced*. Entering another context makes
-    ``jax.jit`` trace anew, so jitted functions never keep a stale choice; the context belongs to
-    the thread that entered it.
+    The choice matters on CPU only: other platforms always get XLA's own operation. It takes effect when a
+    function is *traced*. Entering another context makes ``jax.jit`` trace again, so jitted functions never
+    keep a stale choice. The context belongs to the thread that entered it.
 
     Raises:
-        ValueError: ``name`` is not an implementation.
+        ModelError: ``name`` is not an implementation.
     """
     with _context(check_implementation(name, "implementation")):
         yield
 
 
 def requested_implementation(argument: str | None = None) -> tuple[Implementation, str]:
-    """Returns the implementation asked for and who asked: argument, context, environment or default.
+    """Returns the requested implementation, and what requested it.
 
-    The environment variable ``JAX_RESNET_CONV`` is read whenever a convolution is traced; functions
-    that are compiled already do not notice a later change of it.
+    The argument comes before the context, the context before the environment variable
+    ``JAX_RESNET_CONV``, and that before the default. The variable is read whenever a convolution is
+    traced; compiled functions do not notice a later change of it.
 
     Raises:
-        ValueError: The argument or the environment variable is not an implementation.
+        ModelError: The argument or the environment variable is not an implementation.
     """
     if argument is not None:
         return check_implementation(argument, "implementation"), "the argument"

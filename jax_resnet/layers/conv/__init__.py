@@ -1,1 +1,1 @@
-"""Convolution: one function over several implementations."""
+"""Convolution: one function with several implementations."""

@@ -1,5 +1,7 @@
-"""The one convolution every network calls."""
+"""The convolution that every network calls."""
 
+import functools
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,10 +9,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jax_resnet.layers import interpreters
 from jax_resnet.layers.conv.primitive import bind_conv
 from jax_resnet.layers.conv.spec import ConvSpec
 from jax_resnet.layers.selection import Implementation, requested_implementation
-from jax_resnet.layers.types import is_explicitly_sharded, same_manual_axes
+from jax_resnet.layers.sharding import is_explicitly_sharded, same_manual_axes
 
 _IMAGES = ("NHWC", "HWIO", "NHWC")
 
@@ -32,23 +35,23 @@ def conv_general_dilated(
 ) -> jax.Array:
     """Convolves like ``jax.lax.conv_general_dilated``, faster on CPU.
 
-    Made to be handed to ``flax.linen.Conv(conv_general_dilated=...)``. Two-dimensional convolutions
-    of channels-last images (``NHWC``, ``HWIO``, ``NHWC``) of floating-point numbers, without
-    ``lhs_dilation`` and with padding that is not negative, become a primitive of our own whose
-    implementation is chosen for the platform that it is compiled for: on GPU and TPU the operation of
-    XLA, on CPU what ``conv_implementation`` describes. Everything else goes to
-    ``jax.lax.conv_general_dilated`` as it is. Derivatives of any order, ``vmap``, ``jit``, remat and
-    ``jax.export`` work alike; an exported program holds the operations of XLA alone. Spread over
-    devices by ``jit`` a convolution is plain JAX; inside ``shard_map`` and ``pmap`` each device has its
-    own.
+    Pass it to Flax as ``flax.linen.Conv(conv_general_dilated=...)``.
+
+    Two-dimensional convolutions of channels-last images (``NHWC``, ``HWIO``, ``NHWC``) with floating-point
+    numbers, without ``lhs_dilation`` and without negative padding, become a primitive of this library. The
+    platform that a program is compiled for decides what runs: on GPU and TPU XLA's own operation, on CPU
+    what ``conv_implementation`` describes. All other convolutions go to ``jax.lax.conv_general_dilated``
+    unchanged. Derivatives of any order, ``vmap``, ``jit``, remat and ``jax.export`` work as with ``lax``;
+    an exported program contains XLA's operations only. Where ``jit`` spreads a convolution over devices, it
+    is plain JAX; inside ``shard_map`` and ``pmap`` each device runs its own.
 
     Args:
         lhs: Images, ``(n, height, width, groups * i)``.
         rhs: Weights, ``(kernel height, kernel width, i, o)``, of the same dtype.
-        window_strides: Of the two spatial axes.
+        window_strides: Strides of the two spatial axes.
         padding: ``"SAME"``, ``"VALID"``, ``"SAME_LOWER"`` or pairs (before, after) for both spatial axes.
         lhs_dilation: As in lax.
-        rhs_dilation: Of the two spatial axes of the kernel.
+        rhs_dilation: Dilation of the two spatial axes of the kernel.
         dimension_numbers: As in lax.
         feature_group_count: Number of groups.
         batch_group_count: As in lax.
@@ -57,14 +60,16 @@ def conv_general_dilated(
         implementation: Overrides ``conv_implementation`` and ``JAX_RESNET_CONV``.
 
     Returns:
-        Images, ``(n, new height, new width, o)``.
+        Images, ``(n, new height, new width, o)``, of the dtype of ``lhs``.
 
     Raises:
-        ValueError: The implementation does not exist, or what lax raises.
+        ModelError: The implementation does not exist.
+        ValueError: The errors of ``jax.lax.conv_general_dilated``.
     """
     requested, _ = requested_implementation(implementation)
     ours = (
         requested != "xla"
+        and _primitives_work()
         and batch_group_count == 1
         and preferred_element_type is None
         and all(step == 1 for step in lhs_dilation or ())
@@ -87,7 +92,7 @@ def conv_general_dilated(
             preferred_element_type=preferred_element_type,
         )
     if precision is None:
-        # Lowering happens later, perhaps outside of the context that sets the default.
+        # The primitive is lowered later, perhaps outside of the context that sets the default.
         precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
     strides = _pair(window_strides)
     dilation = _pair(rhs_dilation or (1, 1))
@@ -108,13 +113,21 @@ def conv_general_dilated(
     return bind_conv(lhs, rhs, "forward", spec, requested)
 
 
+@functools.cache
+def _primitives_work() -> bool:
+    """Returns whether this version of JAX has what the primitive takes; logs once if not."""
+    if interpreters.PROBLEM is not None:
+        logging.getLogger("jax_resnet").warning("%s; XLA's own convolution is used", interpreters.PROBLEM)
+    return interpreters.PROBLEM is None
+
+
 def _pair(values: Sequence[int]) -> tuple[int, int]:
     first, second = values
     return int(first), int(second)
 
 
 def _are_images(lhs: jax.Array, rhs: jax.Array, dimension_numbers: Any, groups: int) -> bool:
-    """Whether these are arrays that the primitive takes; lax words the errors for those that nobody takes."""
+    """Returns whether the primitive takes these arrays; for impossible ones lax raises the error."""
     if jnp.ndim(lhs) != 4 or jnp.ndim(rhs) != 4 or dimension_numbers is None:
         return False
     sizes = (*lhs.shape[1:], *rhs.shape)
@@ -123,7 +136,7 @@ def _are_images(lhs: jax.Array, rhs: jax.Array, dimension_numbers: Any, groups: 
         == lax.conv_dimension_numbers(lhs.shape, rhs.shape, _IMAGES)
         and lhs.dtype == rhs.dtype
         and jnp.issubdtype(lhs.dtype, jnp.floating)
-        # Sizes can be symbols under jax.export; only that of the batch may be one here.
+        # Under jax.export sizes can be symbols; here only the batch size may be one.
         and all(isinstance(size, int) and size > 0 for size in sizes)
         and groups > 0
         and rhs.shape[2] * groups == lhs.shape[3]

@@ -1,7 +1,7 @@
 """The convolution as a JAX primitive, whose implementation is chosen when it is lowered.
 
-Being one primitive for the forward operation and both gradients, it can be differentiated any number
-of times in either mode, and what runs is decided for the platform that a program is compiled for.
+One primitive serves the forward operation and both gradients: it can be differentiated any number of
+times in either mode, and the platform that a program is compiled for decides what runs.
 """
 
 import functools
@@ -10,15 +10,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
 
 from jax_resnet.layers.conv.plain import plain_conv
 from jax_resnet.layers.conv.spec import ConvSpec, Kind, result_shape
-from jax_resnet.layers.onednn.call import can_use, native_conv
+from jax_resnet.layers.interpreters import ad, define_primitive, mlir
+from jax_resnet.layers.onednn.conv_call import can_use, native_conv
 from jax_resnet.layers.selection import Implementation
-
-conv_p = Primitive("jax_resnet_conv")
 
 
 def bind_conv(
@@ -41,7 +38,7 @@ def _evaluate(
     a: jax.Array, b: jax.Array, *, kind: Kind, spec: ConvSpec, implementation: Implementation
 ) -> jax.Array:
     if jax.config.jax_disable_jit:  # type: ignore[attr-defined]
-        return plain_conv(a, b, kind=kind, spec=spec, rewrite=False)
+        return plain_conv(a, b, kind=kind, spec=spec, for_cpu=False)
     return _jitted(kind, spec, implementation)(a, b)
 
 
@@ -71,7 +68,7 @@ def _batch(
     a, b = args
     a_dim, b_dim = dims
     if b_dim is None and kind != "weight_gradient":
-        # The weights are shared: more images in the batch.
+        # All share the weights: more images in the batch.
         assert a_dim is not None
         a = jnp.moveaxis(a, a_dim, 0)
         y = bind_conv(a.reshape(-1, *a.shape[2:]), b, kind, spec, implementation)
@@ -95,24 +92,30 @@ def _batch(
     return y.reshape(*y.shape[:-1], count, -1), y.ndim - 1
 
 
-def _lower(ctx: Any, a: Any, b: Any, *, kind: Kind, spec: ConvSpec, implementation: Implementation) -> Any:
-    plain = functools.partial(plain_conv, kind=kind, spec=spec, rewrite=False)
-    return mlir.lower_fun(plain, multiple_results=False)(ctx, a, b)
+def _plain(
+    a: jax.Array, b: jax.Array, *, kind: Kind, spec: ConvSpec, implementation: Implementation
+) -> jax.Array:
+    return plain_conv(a, b, kind=kind, spec=spec, for_cpu=False)
 
 
 def _lower_cpu(
     ctx: Any, a: Any, b: Any, *, kind: Kind, spec: ConvSpec, implementation: Implementation
 ) -> Any:
-    if implementation != "jax" and can_use(ctx, kind, spec, insist=implementation == "onednn"):
+    if implementation != "jax" and can_use(ctx, kind, spec, warn=implementation == "onednn"):
         conv = functools.partial(native_conv, kind=kind, spec=spec)
     else:
-        conv = functools.partial(plain_conv, kind=kind, spec=spec, rewrite=True)
+        conv = functools.partial(plain_conv, kind=kind, spec=spec, for_cpu=True)
     return mlir.lower_fun(conv, multiple_results=False)(ctx, a, b)
 
 
-conv_p.def_impl(_evaluate)
-conv_p.def_abstract_eval(_abstract)
-ad.defbilinear(conv_p, _transpose_a, _transpose_b)
-batching.primitive_batchers[conv_p] = _batch
-mlir.register_lowering(conv_p, _lower)
-mlir.register_lowering(conv_p, _lower_cpu, platform="cpu")
+conv_p = define_primitive(
+    "jax_resnet_conv",
+    multiple_results=False,
+    evaluate=_evaluate,
+    abstract=_abstract,
+    batch=_batch,
+    plain=_plain,
+    lower_cpu=_lower_cpu,
+)
+if conv_p is not None:
+    ad.defbilinear(conv_p, _transpose_a, _transpose_b)

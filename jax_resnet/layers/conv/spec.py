@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 from jax import lax
 
 # The three operations of a convolution y = x * w. Each is linear in both of its arguments, and the
-# derivatives of each are the other two, so that together they are closed under differentiation.
+# derivatives of each are the other two: together they are closed under differentiation.
 Kind = Literal["forward", "input_gradient", "weight_gradient"]
 
 
@@ -14,9 +14,9 @@ class ConvSpec(NamedTuple):
 
     Attributes:
         strides: Step of the window, in pixels.
-        padding: Zeros before and after each spatial axis, none negative.
-        dilation: Distance of neighboring taps of the kernel, in pixels.
-        groups: Number of groups into which the channels fall.
+        padding: Zeros before and after each spatial axis; none negative.
+        dilation: Distance between neighboring taps of the kernel, in pixels.
+        groups: Number of groups of channels.
         input_size: Height and width of ``x``.
         kernel_size: Height and width of ``w``.
         precision: As in ``jax.lax.conv_general_dilated``.

@@ -1,1 +1,1 @@
-"""BatchNorm, fused with the residual addition and ReLU where that pays."""
+"""Batch normalization, fused with the addition of a residual and the ReLU where that is faster."""

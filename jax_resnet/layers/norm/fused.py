@@ -1,9 +1,9 @@
-"""Batch normalization, residual and ReLU as primitives, which the native extension computes in one go.
+"""Batch normalization, residual and ReLU as primitives, which the native extension computes in one call.
 
-What they mean is plain JAX, and that is what they become wherever the extension is not: on other
-platforms, on several devices, when exported, under ``vmap`` and for derivatives of derivatives. The
-derivative is a primitive as well, linear in the tangents, and so is its transpose: reverse mode, which
-training uses, gets the whole backward pass as a single operation.
+A primitive means plain JAX, and becomes that wherever the extension is not used: on other platforms, on
+several devices, in exported programs, under ``vmap``, and in derivatives of derivatives. The derivative is
+a primitive too, linear in the tangents, and so is its transpose: reverse mode, which training uses, gets
+the whole backward pass as a single operation.
 """
 
 import functools
@@ -13,27 +13,26 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
 
+from jax_resnet.layers.interpreters import PROBLEM, ad, define_primitive, mlir
 from jax_resnet.layers.norm.materialize import materialize
 from jax_resnet.layers.norm.normalize import affine, batch_moments, count, tangents_of
 from jax_resnet.layers.norm.reductions import pair_sum
-from jax_resnet.layers.onednn.norm_call import can_fuse, native_backward, native_forward
+from jax_resnet.layers.onednn.norm_call import can_use, native_backward, native_forward
 from jax_resnet.layers.selection import Implementation, requested_implementation
-from jax_resnet.layers.types import is_explicitly_sharded, same_manual_axes
+from jax_resnet.layers.sharding import is_explicitly_sharded, same_manual_axes
 
 Arrays = Sequence[Any]
 
 
 class FusedSpec(NamedTuple):
-    """What is fixed when it is traced.
+    """What is fixed when the operation is traced.
 
     Attributes:
         epsilon: Added to the variance.
         relu: Whether a ReLU follows.
-        residual: Whether a residual is added before it.
-        implementation: What was asked for.
+        residual: Whether a residual is added before the ReLU.
+        implementation: The requested implementation.
     """
 
     epsilon: float
@@ -42,11 +41,12 @@ class FusedSpec(NamedTuple):
     implementation: Implementation
 
 
-def can_be_fused(x: jax.Array, residual: jax.Array | None, dtype: Any) -> bool:
+def can_fuse(x: jax.Array, residual: jax.Array | None, dtype: Any) -> bool:
     """Returns whether ``fused_normalize`` takes these: all of one ``dtype``, float32 or bfloat16."""
     arrays = [x] if residual is None else [x, residual]
     return (
-        requested_implementation()[0] in ("auto", "onednn")
+        PROBLEM is None
+        and requested_implementation()[0] in ("auto", "onednn")
         and all(array.dtype == dtype for array in arrays)
         and dtype in (jnp.float32, jnp.bfloat16)
         and not is_explicitly_sharded(*arrays)
@@ -57,7 +57,10 @@ def can_be_fused(x: jax.Array, residual: jax.Array | None, dtype: Any) -> bool:
 def fused_normalize(
     x: jax.Array, scale: jax.Array, bias: jax.Array, residual: jax.Array | None, epsilon: float, relu: bool
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Does as ``normalize``; parameters and statistics are float32, all else is of the dtype of ``x``."""
+    """Does what ``normalize`` does, for arguments that ``can_fuse`` accepts.
+
+    Parameters and statistics are float32; ``x``, ``residual`` and the result share one dtype.
+    """
     spec = FusedSpec(epsilon, relu, residual is not None, requested_implementation()[0])
     given = [x, scale, bias] if residual is None else [x, scale, bias, residual]
     y, mean, var = norm_p.bind(*same_manual_axes(*given), spec=spec)
@@ -109,7 +112,7 @@ def _transpose(cts: Arrays, *args: Any, spec: FusedSpec) -> Arrays:
     x, _, mean, _, _ = args[-5:]
     ct, ct_mean, ct_var = cts
     results = list(cotangent_p.bind(*same_manual_axes(ad.instantiate_zeros(ct), *args[-5:]), spec=spec))
-    # Of the statistics hardly anybody wants gradients: running averages are not differentiated.
+    # Training does not differentiate the running averages: then both gradients are symbolic zeros.
     for statistic, factor in ((ct_mean, 1.0), (ct_var, 2 * (_wide(x)[0] - mean))):
         if not isinstance(statistic, ad.Zero):
             results[0] = results[0] + (statistic * factor / count(x)).astype(x.dtype)
@@ -118,10 +121,13 @@ def _transpose(cts: Arrays, *args: Any, spec: FusedSpec) -> Arrays:
     return [*given, None, None, None, None, None]
 
 
-def _primitive(name: str, plain: Callable[..., Arrays], abstract: Callable[..., Arrays]) -> Primitive:
-    """A primitive that means ``plain``."""
-    primitive = Primitive(name)
-    primitive.multiple_results = True
+def _define(
+    name: str,
+    plain: Callable[..., Arrays],
+    abstract: Callable[..., Arrays],
+    lower_cpu: Callable[..., Any] | None = None,
+) -> Any:
+    """Defines a primitive that means ``plain``; its ``vmap`` and derivative are those of ``plain``."""
 
     @functools.cache
     def jitted(spec: FusedSpec) -> Callable[..., Arrays]:
@@ -140,33 +146,44 @@ def _primitive(name: str, plain: Callable[..., Arrays], abstract: Callable[..., 
         results = jax.vmap(functools.partial(plain, spec=spec), in_axes=tuple(dims))(*args)
         return results, [0] * len(results)
 
-    primitive.def_impl(evaluate)
-    primitive.def_abstract_eval(
-        lambda *avals, spec: [aval.update(weak_type=False) for aval in abstract(*avals, spec=spec)]
+    primitive = define_primitive(
+        name,
+        multiple_results=True,
+        evaluate=evaluate,
+        abstract=lambda *avals, spec: [aval.update(weak_type=False) for aval in abstract(*avals, spec=spec)],
+        batch=batch,
+        plain=plain,
+        lower_cpu=lower_cpu,
     )
-    ad.primitive_jvps[primitive] = differentiate
-    batching.primitive_batchers[primitive] = batch
-    mlir.register_lowering(primitive, mlir.lower_fun(plain, multiple_results=True))
+    if primitive is not None:
+        ad.primitive_jvps[primitive] = differentiate
     return primitive
 
 
-def _use_extension(
-    primitive: Primitive, plain: Callable[..., Arrays], native: Callable[..., Arrays], x_at: int
-) -> None:
+def _native_or_plain(
+    native: Callable[..., Arrays], plain: Callable[..., Arrays], x_at: int
+) -> Callable[..., Any]:
+    """Returns the lowering on CPU: ``native`` where the extension takes argument ``x_at``, else ``plain``."""
+
     def lower(ctx: Any, *args: Any, spec: FusedSpec) -> Any:
-        fused = can_fuse(ctx, ctx.avals_in[x_at], insist=spec.implementation == "onednn")
-        return mlir.lower_fun(native if fused else plain, multiple_results=True)(ctx, *args, spec=spec)
+        use = native if can_use(ctx, ctx.avals_in[x_at], warn=spec.implementation == "onednn") else plain
+        return mlir.lower_fun(use, multiple_results=True)(ctx, *args, spec=spec)
 
-    mlir.register_lowering(primitive, lower, platform="cpu")
+    return lower
 
 
-norm_p = _primitive("jax_resnet_norm", _forward, lambda x, scale, *_, spec: [x, scale, scale])
-tangent_p = _primitive("jax_resnet_norm_tangent", _tangent, lambda dx, dscale, *_, spec: [dx, dscale, dscale])
-cotangent_p = _primitive(
+norm_p = _define(
+    "jax_resnet_norm",
+    _forward,
+    lambda x, scale, *_, spec: [x, scale, scale],
+    _native_or_plain(native_forward, _forward, x_at=0),
+)
+tangent_p = _define("jax_resnet_norm_tangent", _tangent, lambda dx, dscale, *_, spec: [dx, dscale, dscale])
+cotangent_p = _define(
     "jax_resnet_norm_cotangent",
     _cotangent,
     lambda ct, x, scale, *_, spec: [x, scale, scale, x] if spec.residual else [x, scale, scale],
+    _native_or_plain(native_backward, _cotangent, x_at=1),
 )
-ad.primitive_transposes[tangent_p] = _transpose
-_use_extension(norm_p, _forward, native_forward, x_at=0)
-_use_extension(cotangent_p, _cotangent, native_backward, x_at=1)
+if PROBLEM is None:
+    ad.primitive_transposes[tangent_p] = _transpose

@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jax_resnet.layers.norm.fused import can_be_fused, fused_normalize
+from jax_resnet.errors import ModelError
+from jax_resnet.layers.norm.fused import can_fuse, fused_normalize
 from jax_resnet.layers.norm.normalize import affine, count, normalize
 from jax_resnet.layers.norm.statistics import batch_axis_name
 
@@ -12,19 +13,25 @@ from jax_resnet.layers.norm.statistics import batch_axis_name
 class BatchNorm(nn.Module):
     """Normalizes over every axis but the last, then optionally adds a residual and applies ReLU.
 
-    ``y = relu((x - mean) / sqrt(var + epsilon) * scale + bias + residual)``, computed in float32,
-    or float64 for such input, and returned in ``dtype``. With ``train=True`` mean and (biased)
-    variance are the batch's, and where ``batch_stats`` is mutable the running statistics move:
-    ``running = momentum * running + (1 - momentum) * batch``, the variance unbiased as in PyTorch
-    (a factor n / (n - 1) that flax's own BatchNorm leaves out). Under ``jit`` over a mesh the
-    statistics are those of the global batch; in ``shard_map`` and ``pmap`` they are the device's own, or
-    the global batch's within ``batch_statistics_over``.
+    ``y = relu((x - mean) / sqrt(var + epsilon) * scale + bias + residual)``, computed in float32 (float64
+    for such input) and returned in ``dtype``.
+
+    With ``train=True`` mean and biased variance are the batch's, and where ``batch_stats`` is mutable the
+    running statistics move: ``running = momentum * running + (1 - momentum) * batch``. The variance that
+    they average is unbiased as in PyTorch, a factor n / (n - 1) that Flax's own BatchNorm leaves out. With
+    ``train=False`` the running statistics are used.
+
+    Under ``jit`` over a mesh the statistics are those of the global batch. In ``shard_map`` and ``pmap``
+    they are the device's own, or the global batch's within ``batch_statistics_over``.
+
+    One value per channel has no variance: with ``train=True`` that is an error, as in PyTorch. An empty
+    batch has no statistics: it leaves the running ones as they are.
 
     Attributes:
-        momentum: Share of the old running statistics that stays; PyTorch's momentum is one minus this.
+        momentum: Fraction of the old running statistics that is kept; PyTorch's momentum is one minus this.
         epsilon: Added to the variance.
-        dtype: Of the output; the input's where None.
-        frozen: Normalize by the running statistics, and leave them, even with ``train=True``.
+        dtype: Dtype of the output; None: that of the input.
+        frozen: Use the running statistics, and do not move them, even with ``train=True``.
         scale_init: Initializer of ``scale``.
     """
 
@@ -38,7 +45,17 @@ class BatchNorm(nn.Module):
     def __call__(
         self, x: jax.Array, *, train: bool, residual: jax.Array | None = None, relu: bool = False
     ) -> jax.Array:
-        """Maps ``(..., channels)`` to the same shape."""
+        """Maps ``(..., channels)`` to the same shape.
+
+        Args:
+            x: Input.
+            train: Normalize by the batch's statistics.
+            residual: Added before the ReLU; shape of ``x``.
+            relu: Whether a ReLU follows.
+
+        Raises:
+            ModelError: ``train`` and one value per channel.
+        """
         channels = x.shape[-1]
         scale = self.param("scale", self.scale_init, (channels,), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
@@ -50,19 +67,23 @@ class BatchNorm(nn.Module):
         scale, bias = scale.astype(compute), bias.astype(compute)
         wide = x.astype(compute)
         wide_residual = None if residual is None else residual.astype(compute)
-        if train and not self.frozen:
-            axis_name = batch_axis_name()
-            if axis_name is None and can_be_fused(x, residual, dtype):
-                y, mean, var = fused_normalize(x, scale, bias, residual, self.epsilon, relu)
-            else:
-                y, mean, var = normalize(wide, scale, bias, wide_residual, self.epsilon, relu, axis_name)
-            if self.is_mutable_collection("batch_stats") and not self.is_initializing():
-                n = count(x, axis_name)
-                unbiased = var * (n / max(n - 1, 1))
-                for running, batch in ((running_mean, mean), (running_var, unbiased)):
-                    moved = self.momentum * running.value + (1 - self.momentum) * batch
-                    running.value = moved.astype(running.value.dtype)
-        else:
+        if not train or self.frozen or 0 in x.shape:
             mean, var = running_mean.value.astype(compute), running_var.value.astype(compute)
-            y = affine(wide, mean, var, scale, bias, wide_residual, self.epsilon, relu)
+            return affine(wide, mean, var, scale, bias, wide_residual, self.epsilon, relu).astype(dtype)
+
+        axis_name = batch_axis_name()
+        n = count(x, axis_name)
+        if n == 1 and not self.is_initializing():
+            raise ModelError(
+                f"BatchNorm with train=True needs more than one value per channel, not an input of shape "
+                f"{x.shape}: use a larger batch or larger images, or frozen=True"
+            )
+        if axis_name is None and can_fuse(x, residual, dtype):
+            y, mean, var = fused_normalize(x, scale, bias, residual, self.epsilon, relu)
+        else:
+            y, mean, var = normalize(wide, scale, bias, wide_residual, self.epsilon, relu, axis_name)
+        if self.is_mutable_collection("batch_stats") and not self.is_initializing():
+            for running, batch in ((running_mean, mean), (running_var, var * (n / (n - 1)))):
+                moved = self.momentum * running.value + (1 - self.momentum) * batch
+                running.value = moved.astype(running.value.dtype)
         return y.astype(dtype)

@@ -1,4 +1,4 @@
-"""Batch normalization of one batch, with residual and ReLU, as one differentiable operation."""
+"""Batch normalization by the batch's own statistics, with residual and ReLU, as one operation."""
 
 import functools
 from collections.abc import Sequence
@@ -13,14 +13,14 @@ from jax_resnet.layers.norm.reductions import pair_broadcast, pair_sum
 
 
 def batch_moments(x: jax.Array, axis_name: str | None = None) -> tuple[jax.Array, jax.Array]:
-    """Returns mean and biased variance, each ``(channels,)``, of ``(..., channels)`` in one pass.
+    """Returns the mean and the biased variance, each ``(channels,)``, of ``x (..., channels)`` in one pass.
 
-    With ``axis_name`` they are those of the arrays of all devices along it, which are put together as Chan
-    et al. (1979) do: the variances within, and that of the means.
+    With ``axis_name`` they are those of the arrays of all devices along that axis, combined as Chan et al.
+    (1979) do: the mean of the variances plus the variance of the means.
 
-    The squares are summed about the mean of the first row of all images. However far that is from
-    the mean of all, it is at most ``sqrt(height)`` standard deviations away, so that no more than
-    log2(height) bits cancel, whatever the mean: E[x^2] - E[x]^2 loses all of them at large means.
+    The squares are summed about the mean of the first row of all images. It is at most ``sqrt(height)``
+    standard deviations away from the mean of all pixels, so no more than log2(height) bits cancel,
+    whatever the mean is: E[x^2] - E[x]^2 loses all of them at large means.
     """
     n = count(x)
     row = x[:, 0] if x.ndim > 2 else x
@@ -37,7 +37,7 @@ def batch_moments(x: jax.Array, axis_name: str | None = None) -> tuple[jax.Array
 
 
 def count(x: jax.Array, axis_name: str | None = None) -> int:
-    """Returns the number of values a channel, of all devices along ``axis_name``."""
+    """Returns the number of values per channel, on all devices along ``axis_name`` together."""
     devices = 1 if axis_name is None else lax.axis_size(axis_name)
     return devices * (x.size // x.shape[-1])
 
@@ -54,21 +54,21 @@ def normalize(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Normalizes a batch by its own statistics (Ioffe and Szegedy 2015, algorithm 1).
 
-    The derivative is written by hand with the fewest passes over memory: two sums and one
-    elementwise expression each way. It can be differentiated again, and in either mode.
+    The derivative is written by hand with the fewest passes over memory: two sums and one elementwise
+    expression in each direction. It can be differentiated again, in either mode.
 
     Args:
         x: ``(..., channels)``.
-        scale: ``(channels,)``, as all here of the dtype of ``x``.
+        scale: ``(channels,)``, of the dtype of ``x`` like all arrays here.
         bias: ``(channels,)``.
-        residual: Like ``x``; added before the ReLU.
+        residual: Shape of ``x``; added before the ReLU.
         epsilon: Added to the variance.
         relu: Whether a ReLU follows.
-        axis_name: The batch is that of all devices along this axis of a ``shard_map`` (with
-            ``check_vma=False``) or ``pmap``.
+        axis_name: Axis of a ``shard_map`` (with ``check_vma=False``) or ``pmap``: the batch is then that of
+            all devices along it.
 
     Returns:
-        The result, like ``x``, and mean and biased variance of the batch, ``(channels,)``.
+        The result, shaped like ``x``, and mean and biased variance of the batch, ``(channels,)``.
     """
     mean, var = batch_moments(x, axis_name)
     return materialize(affine(x, mean, var, scale, bias, residual, epsilon, relu), mean), mean, var
@@ -112,7 +112,7 @@ def tangents_of(
     relu: bool,
     axis_name: str | None = None,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Maps tangents of ``x``, ``scale``, ``bias`` and ``residual`` to those of ``normalize``'s results."""
+    """Maps the tangents of ``x``, ``scale``, ``bias``, ``residual`` to those of ``normalize``'s results."""
     dx, dscale, dbias, dresidual = tangents
     n = count(x, axis_name)
     centered = x - mean

@@ -1,9 +1,9 @@
 """Two sums over the pixels in one pass over memory, and their transpose.
 
-Batch normalization needs its sums in pairs: of values and squares on the way forward, of gradients
-and of gradients times values on the way back. XLA reads memory once for each on CPU, and first
-writes down what is to be summed. As a pair of linear primitives, each the transpose of the other,
-both happen in one pass whichever way JAX differentiates.
+Batch normalization needs sums in pairs: of values and squares in the forward pass, of gradients and of
+gradients times values in the backward pass. On CPU XLA reads memory once for each, and first writes down
+what is to be summed. A pair of linear primitives, each the transpose of the other, does both in one pass
+whichever way JAX differentiates.
 """
 
 from collections.abc import Sequence
@@ -13,22 +13,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
 
-from jax_resnet.layers.types import is_explicitly_sharded, same_manual_axes
-
-pair_sum_p = Primitive("jax_resnet_pair_sum")
-pair_broadcast_p = Primitive("jax_resnet_pair_broadcast")
-pair_sum_p.multiple_results = pair_broadcast_p.multiple_results = True
+from jax_resnet.layers.interpreters import PROBLEM, ad, define_primitive, mlir
+from jax_resnet.layers.sharding import is_explicitly_sharded, same_manual_axes
 
 Pair = Sequence[jax.Array]
 
 
 def pair_sum(a: jax.Array, b: jax.Array) -> Pair:
-    """Returns the sums of two arrays ``(..., channels)`` of one shape and dtype over all but the channels."""
+    """Returns the sums of two arrays ``(..., channels)`` of one shape and dtype over all other axes."""
     axes = tuple(range(a.ndim - 1))
-    if is_explicitly_sharded(a, b):
+    if PROBLEM is not None or is_explicitly_sharded(a, b):
         return _sum(a, b, axes=axes)
     return pair_sum_p.bind(*same_manual_axes(a, b), axes=axes)
 
@@ -36,7 +31,7 @@ def pair_sum(a: jax.Array, b: jax.Array) -> Pair:
 def pair_broadcast(a: jax.Array, b: jax.Array, like: jax.Array) -> Pair:
     """Returns two arrays ``(channels,)`` broadcast to the shape ``(..., channels)`` of a third."""
     axes = tuple(range(like.ndim - 1))
-    if is_explicitly_sharded(a, b, like):
+    if PROBLEM is not None or is_explicitly_sharded(a, b, like):
         return [jnp.zeros_like(like, a.dtype) + v for v in (a, b)]
     return pair_broadcast_p.bind(*same_manual_axes(a, b), shape=like.shape, axes=axes)
 
@@ -48,8 +43,8 @@ def _sum(a: jax.Array, b: jax.Array, *, axes: tuple[int, ...]) -> Pair:
 def _sum_in_one_pass(a: jax.Array, b: jax.Array, *, axes: tuple[int, ...]) -> Pair:
     if len(axes) < 2:
         return _sum(a, b, axes=axes)
-    # XLA reduces an axis in the middle of the array well, several at once badly. Not the first one,
-    # the batch: it may be distributed.
+    # XLA reduces one axis in the middle of an array fast, and several at once slowly. The first axis, the
+    # batch, is left to the end: it may be spread over devices.
     zero = np.zeros((), a.dtype)
     rows = lax.reduce((a, b), (zero, zero), lambda x, y: (x[0] + y[0], x[1] + y[1]), (axes[1],))
     others = tuple(axis - (axis > axes[1]) for axis in axes if axis != axes[1])
@@ -106,14 +101,27 @@ def _broadcast_batch(
     return pair_broadcast_p.bind(a, b, shape=shape, axes=tuple(axis + 1 for axis in axes)), (0, 0)
 
 
-pair_sum_p.def_impl(jax.jit(_sum, static_argnames="axes"))
-pair_broadcast_p.def_impl(jax.jit(_broadcast, static_argnames=("shape", "axes")))
-pair_sum_p.def_abstract_eval(_sum_abstract)
-pair_broadcast_p.def_abstract_eval(_broadcast_abstract)
-ad.deflinear2(pair_sum_p, _sum_transpose)
-ad.deflinear2(pair_broadcast_p, _broadcast_transpose)
-batching.primitive_batchers[pair_sum_p] = _sum_batch
-batching.primitive_batchers[pair_broadcast_p] = _broadcast_batch
-mlir.register_lowering(pair_sum_p, mlir.lower_fun(_sum, multiple_results=True))
-mlir.register_lowering(pair_sum_p, mlir.lower_fun(_sum_in_one_pass, multiple_results=True), platform="cpu")
-mlir.register_lowering(pair_broadcast_p, mlir.lower_fun(_broadcast, multiple_results=True))
+def _lower_sum_cpu(ctx: Any, a: Any, b: Any, *, axes: tuple[int, ...]) -> Any:
+    return mlir.lower_fun(_sum_in_one_pass, multiple_results=True)(ctx, a, b, axes=axes)
+
+
+pair_sum_p = define_primitive(
+    "jax_resnet_pair_sum",
+    multiple_results=True,
+    evaluate=jax.jit(_sum, static_argnames="axes"),
+    abstract=_sum_abstract,
+    batch=_sum_batch,
+    plain=_sum,
+    lower_cpu=_lower_sum_cpu,
+)
+pair_broadcast_p = define_primitive(
+    "jax_resnet_pair_broadcast",
+    multiple_results=True,
+    evaluate=jax.jit(_broadcast, static_argnames=("shape", "axes")),
+    abstract=_broadcast_abstract,
+    batch=_broadcast_batch,
+    plain=_broadcast,
+)
+if PROBLEM is None:
+    ad.deflinear2(pair_sum_p, _sum_transpose)
+    ad.deflinear2(pair_broadcast_p, _broadcast_transpose)

@@ -1,1 +1,1 @@
-"""Convolution on CPU by oneDNN: an extension that is compiled on first use, where it can be."""
+"""Convolution and batch normalization on CPU by an extension over oneDNN, compiled on first use."""

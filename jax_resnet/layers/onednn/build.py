@@ -7,34 +7,59 @@ import platform
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import jaxlib
 
-CACHE_VARIABLE = "JAX_RESNET_CACHE"
-_HERE = Path(__file__).parent
-_SOURCES = (_HERE / "conv.cc", _HERE / "norm.cc")
-_READ_BY_BUILD = (*_SOURCES, _HERE / "runtime.h", _HERE / "selftest.py", _HERE / "problem.py")
-_LIBRARY_WHEEL, _HEADER_WHEEL = "onednn-cpu-gomp", "onednn-devel-cpu-gomp"
-# For this very processor: the cache's key has its instruction sets, and the self-test runs them.
-_FLAGS = ("-O3", "-march=native", "-fopenmp", "-std=c++17", "-shared", "-fPIC", "-w", "-DNDEBUG")
+from jax_resnet._text import first_line
+from jax_resnet.errors import JaxResnetError
+from jax_resnet.layers.onednn import cache
+
+HERE = Path(__file__).parent
 _COMPILE_SECONDS, _TEST_SECONDS = 300, 60
 
 
-class UnavailableError(Exception):
-    """The extension cannot be used here; the message is one line that says why."""
+class UnavailableError(JaxResnetError):
+    """The extension cannot be used here; the message says why in one line."""
+
+
+class Recipe(NamedTuple):
+    """How the extension is compiled.
+
+    Attributes:
+        sources: The C++ files.
+        flags: Flags of the compiler. ``-march=native`` compiles for this very processor: the cache's key
+            contains its instruction sets, and the self-test runs them.
+    """
+
+    sources: tuple[Path, ...] = (HERE / "conv.cc", HERE / "norm.cc")
+    flags: tuple[str, ...] = (
+        "-O3",
+        "-march=native",
+        "-fopenmp",
+        "-std=c++17",
+        "-shared",
+        "-fPIC",
+        "-w",
+        "-DNDEBUG",
+        f"-I{HERE}",
+    )
+
+    def read_by_build(self) -> tuple[Path, ...]:
+        """Returns every file of this package on whose content the extension or its test depends."""
+        others = ("runtime.h", "norm_kernels.h", "selftest.py", "problem.py")
+        return (*self.sources, *(HERE / name for name in others))
 
 
 class Wheels(NamedTuple):
-    """Where the wheels of oneDNN put their files.
+    """The installed wheels of oneDNN.
 
     Attributes:
         library: The shared library.
         include: Folder of the headers.
-        version: Of the wheels.
+        version: Version of the wheels.
     """
 
     library: Path
@@ -42,28 +67,39 @@ class Wheels(NamedTuple):
     version: str
 
 
-def find_wheels() -> Wheels:
-    """Returns the installed wheels of oneDNN.
+def check_platform(system: str = sys.platform, machine: str | None = None) -> None:
+    """Checks that the wheels of oneDNN exist for an operating system and a processor, by default this one.
 
     Raises:
-        UnavailableError: They are not installed.
+        UnavailableError: They do not.
+    """
+    machine = machine or platform.machine()
+    if system != "linux" or machine not in ("x86_64", "AMD64"):
+        raise UnavailableError(f"oneDNN has wheels for x86-64 Linux only, not {machine} {system}")
+
+
+def find_wheels(library: str = "onednn-cpu-gomp", headers: str = "onednn-devel-cpu-gomp") -> Wheels:
+    """Returns the installed wheels of oneDNN, found by their names.
+
+    Raises:
+        UnavailableError: They are not installed, or lack a file.
     """
     found = []
-    for wheel, ending in ((_LIBRARY_WHEEL, "/libdnnl.so.3"), (_HEADER_WHEEL, "/oneapi/dnnl/dnnl.hpp")):
+    for wheel, ending in ((library, "/libdnnl.so.3"), (headers, "/oneapi/dnnl/dnnl.hpp")):
         try:
             files = importlib.metadata.files(wheel) or []
         except importlib.metadata.PackageNotFoundError:
-            raise UnavailableError(f'{wheel} is not installed (pip install "jax-resnet[cpu]")') from None
+            raise UnavailableError(f"{wheel} is not installed (pip install -e '.[cpu]')") from None
         paths = [Path(str(file.locate())).resolve() for file in files if str(file).endswith(ending)]
         if not paths or not paths[0].exists():
             raise UnavailableError(f"{wheel} has no {ending[1:]}")
         found.append(paths[0])
-    library, header = found
-    return Wheels(library, header.parents[2], importlib.metadata.version(_LIBRARY_WHEEL))
+    shared, header = found
+    return Wheels(shared, header.parents[2], importlib.metadata.version(library))
 
 
 def find_compiler() -> str:
-    """Returns the path of a C++ compiler: ``$CXX`` or the first of the usual names.
+    """Returns the path of a C++ compiler: ``$CXX``, or the first of the usual names.
 
     Raises:
         UnavailableError: There is none.
@@ -74,16 +110,8 @@ def find_compiler() -> str:
     raise UnavailableError("no C++ compiler (g++, c++, clang++ or $CXX) was found")
 
 
-def cache_folder() -> Path:
-    """Returns where compiled extensions are kept: ``$JAX_RESNET_CACHE`` or the user's cache."""
-    if folder := os.environ.get(CACHE_VARIABLE):
-        return Path(folder) / "onednn"
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "jax-resnet" / "onednn"
-
-
-def _processor() -> str:
-    """Returns the model and the instruction sets of the processor, as far as the system tells."""
+def processor() -> str:
+    """Returns the model and the instruction sets of the processor, as far as the system knows them."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -91,76 +119,86 @@ def _processor() -> str:
     return "\n".join(sorted({line for line in lines if line.startswith(("flags", "model name"))}))
 
 
-def cache_key(wheels: Wheels, compiler: str) -> str:
+def cache_key(
+    recipe: Recipe,
+    wheels: Wheels,
+    compiler: str,
+    *,
+    processor: str,
+    jaxlib_version: str = jaxlib.__version__,
+) -> str:
     """Returns a digest of everything that the compiled extension depends on."""
     real = Path(compiler).resolve()
     stat = real.stat()
     parts = (
-        *(path.read_text() for path in _READ_BY_BUILD),
-        jaxlib.__version__,
+        *(path.read_text(encoding="utf-8") for path in recipe.read_by_build()),
+        jaxlib_version,
         wheels.version,
         f"{real} {stat.st_size} {stat.st_mtime_ns}",
-        " ".join(_FLAGS),
-        _processor(),
+        " ".join(recipe.flags),
+        processor,
     )
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
 
 
-def build() -> tuple[Path, Wheels]:
-    """Returns the compiled and tested extension, from the cache where it is there, and its wheels.
+def build(recipe: Recipe | None = None) -> tuple[Path, Wheels]:
+    """Returns the compiled and tested extension, from the cache where it is intact there, and its wheels.
 
-    A build goes to a folder of its own and moves to its final name in one step, after its self-test,
-    so that two processes at once or one that is killed leave only good files behind.
+    A build happens in a folder of its own. After the self-test its file moves to its final name in one
+    step, so that several processes at once, or one that is killed, leave only good files behind.
 
     Raises:
-        UnavailableError: Something that it takes is missing or fails.
+        UnavailableError: Something that this needs is missing or fails.
     """
-    if sys.platform != "linux" or platform.machine() not in ("x86_64", "AMD64"):
-        raise UnavailableError(
-            f"oneDNN has wheels for x86-64 Linux only, not {platform.machine()} {sys.platform}"
-        )
-    wheels = find_wheels()
-    compiler = find_compiler()
+    check_platform()
+    recipe, wheels, compiler = recipe or Recipe(), find_wheels(), find_compiler()
     try:
-        folder = cache_folder()
-        built = folder / f"{cache_key(wheels, compiler)}.so"
-        if not built.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=folder) as work:
-                fresh = Path(work) / "extension.so"
-                _compile(compiler, wheels, fresh)
-                _test(wheels, fresh)
-                os.replace(fresh, built)
+        folder = cache.cache_folder()
+        key = cache_key(recipe, wheels, compiler, processor=processor())
+        built = cache.find(folder, key)
+        if built is None:
+            with cache.work_folder(folder) as work:
+                fresh = work / "extension.so"
+                compile_extension(recipe, compiler, wheels, fresh)
+                check_extension(wheels, fresh)
+                built = cache.keep(fresh, folder, key)
     except (OSError, RuntimeError) as error:
-        raise UnavailableError(_one_line(error)) from error
+        raise UnavailableError(first_line(error)) from error
     return built, wheels
 
 
-def _compile(compiler: str, wheels: Wheels, target: Path) -> None:
+def compile_extension(recipe: Recipe, compiler: str, wheels: Wheels, target: Path) -> None:
+    """Compiles the extension to the file ``target``.
+
+    Raises:
+        UnavailableError: The compiler fails.
+    """
     includes = [f"-I{wheels.include}", f"-I{jax.ffi.include_dir()}"]
-    # Named by path: the library is loaded before the extension, which then need not find it.
-    sources = map(str, _SOURCES)
-    command = [compiler, *_FLAGS, *includes, *sources, str(wheels.library), "-o", str(target)]
+    # oneDNN is named by its path: it is loaded before the extension, which then need not find it.
+    sources = [str(path) for path in recipe.sources]
+    command = [compiler, *recipe.flags, *includes, *sources, str(wheels.library), "-o", str(target)]
     _run(command, "compilation", _COMPILE_SECONDS)
 
 
-def _test(wheels: Wheels, extension: Path) -> None:
-    command = [sys.executable, str(_HERE / "selftest.py"), str(wheels.library), str(extension)]
+def check_extension(wheels: Wheels, extension: Path) -> None:
+    """Runs the self-test in a process of its own.
+
+    Raises:
+        UnavailableError: It fails or crashes.
+    """
+    command = [sys.executable, str(HERE / "selftest.py"), str(wheels.library), str(extension)]
     _run(command, "self-test", _TEST_SECONDS)
 
 
 def _run(command: list[str], what: str, seconds: int) -> None:
-    # The self-test imports its neighbor, which this setting of Python forbids.
+    # The self-test imports the module beside it, which this setting of Python forbids.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
     try:
         result = subprocess.run(command, capture_output=True, text=True, timeout=seconds, env=environment)
     except subprocess.TimeoutExpired:
         raise UnavailableError(f"its {what} took more than {seconds} s") from None
     if result.returncode != 0:
-        said = [line for line in (result.stdout + result.stderr).splitlines() if line.strip()]
-        errors = [line for line in said if "error" in line.lower()] or said
-        raise UnavailableError(f"its {what} failed: {_one_line(errors[0] if errors else result.returncode)}")
-
-
-def _one_line(what: object) -> str:
-    return " ".join(str(what).split())[:200]
+        lines = [line for line in (result.stdout + result.stderr).splitlines() if line.strip()]
+        errors = [line for line in lines if "error" in line.lower()] or lines
+        cause = " ".join(errors[0].split())[:200] if errors else f"exit status {result.returncode}"
+        raise UnavailableError(f"its {what} failed: {cause}")

@@ -1,7 +1,7 @@
-// Convolution of XLA on CPU by oneDNN: forward, input gradient and weight gradient.
+// Convolution by oneDNN as a call of XLA on CPU: forward, input gradient and weight gradient.
 //
-// Activations are NHWC, weights HWIO, float32 or bfloat16. A problem is one array of 23 integers,
-// see `Problem`; the Python side is call.py. Calls are serialized: a convolution uses all threads.
+// Activations are NHWC, weights HWIO, float32 or bfloat16. An array of 23 integers describes a problem,
+// see `Problem`; the Python side is conv_call.py. Calls run one after another: each uses all threads.
 
 #include <cstdint>
 #include <cstdlib>
@@ -46,7 +46,7 @@ struct Problem {
   dims strides, dilation, before, after;
 };
 
-// One of the three arrays: as the caller has it and as the primitive wants it.
+// One of the three arrays: in the caller's layout, and in the one that the primitive wants.
 struct Operand {
   memory given, wanted;
   dnnl::primitive reorder;
@@ -92,7 +92,7 @@ Entry Prepare(const Problem& p) {
   memory::desc x({p.x[0], p.x[3], p.x[1], p.x[2]}, p.type, memory::format_tag::nhwc);
   memory::desc y({p.y[0], p.y[3], p.y[1], p.y[2]}, p.type, memory::format_tag::nhwc);
   memory::desc w(logical, p.type, steps);
-  // Only the weights, which are small, may be rearranged.
+  // Only the weights may get another layout: they are small.
   memory::desc any(logical, p.type, memory::format_tag::any);
   dnnl::primitive_attr attributes;
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
@@ -102,7 +102,7 @@ Entry Prepare(const Problem& p) {
                                                     p.strides, p.dilation, p.before, p.after, attributes);
   Entry entry;
   auto finish = [&](const auto& descriptor, const memory::desc& wx, const memory::desc& ww, const memory::desc& wy) {
-    // The fallback of oneDNN for what no kernel covers is slower than plain XLA.
+    // oneDNN's reference kernel, for what no other covers, is slower than plain XLA.
     if (std::string(descriptor.impl_info_str()).find("ref") != std::string::npos)
       throw dnnl::error(dnnl_unimplemented, "no fast kernel");
     Connect(entry, entry.x, x, wx, p.kind == kInputGradient);
@@ -128,7 +128,7 @@ Entry Prepare(const Problem& p) {
   return entry;
 }
 
-// The least recently used entry goes first. Guarded, as what follows, by the mutex.
+// Returns the prepared primitive; the least recently used one makes room. The caller holds the mutex.
 Entry& Lookup(const int64_t* problem) {
   using Key = std::vector<int64_t>;
   using Entries = std::list<std::pair<Key, Entry>>;
@@ -149,7 +149,7 @@ Entry& Lookup(const int64_t* problem) {
   return entries->front().second;
 }
 
-// One buffer for the temporaries of all convolutions: only one runs at a time.
+// One buffer for the temporaries of all convolutions: they run one after another.
 char* Scratch(size_t bytes) {
   static char* buffer = nullptr;
   static size_t size = 0;
@@ -221,14 +221,14 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(JaxResnetConv, Conv,
                                   .Arg<ffi::AnyBuffer>()
                                   .Ret<ffi::AnyBuffer>());
 
-// To be called once, before anything else.
+// Call once, before anything else.
 extern "C" void jax_resnet_configure(int thread_count, int single_caller) {
   std::lock_guard<std::mutex> lock(mutex);
   threads = thread_count;
   jax_resnet::one_caller = single_caller;
 }
 
-// Whether there is a fast kernel for a problem.
+// Returns 1 if there is a fast kernel for a problem.
 extern "C" int jax_resnet_is_supported(const int64_t* problem) {
   return Guarded([&] {
            std::lock_guard<std::mutex> lock(mutex);

@@ -1,4 +1,4 @@
-"""Loads the extension once per process and says why where it cannot."""
+"""Loads the extension once per process, and says why where it cannot."""
 
 import ctypes
 import functools
@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from jax_resnet._text import first_line
 from jax_resnet.layers.onednn.build import UnavailableError, build
 
 CONV = "jax_resnet_onednn_conv"
@@ -19,17 +20,17 @@ _HANDLERS = {
     NORM_FORWARD: "JaxResnetNormForward",
     NORM_BACKWARD: "JaxResnetNormBackward",
 }
-# With more threads than this, one thread makes all calls of OpenMP; see Caller in runtime.h.
-_MANY_THREADS = 16
+# With more threads than this, one thread makes all calls of OpenMP; see ``Caller`` in runtime.h.
+_MAX_THREADS_PER_CALLER = 16
 _lock = threading.Lock()
 _log = logging.getLogger("jax_resnet")
 
 
 class Extension(NamedTuple):
-    """The loaded extension, or the reason that there is none.
+    """The loaded extension, or the reason why there is none.
 
     Attributes:
-        library: None where it is not available.
+        library: None where the extension is not available.
         reason: One line.
     """
 
@@ -37,18 +38,19 @@ class Extension(NamedTuple):
     reason: str
 
     def is_supported(self, problem: np.ndarray) -> bool:
-        """Returns whether oneDNN has a fast kernel for a problem of ``pack_problem``."""
+        """Returns whether oneDNN has a fast kernel for a problem made by ``pack_problem``."""
         if self.library is None:
             return False
         return bool(self.library.jax_resnet_is_supported(ctypes.c_void_p(problem.ctypes.data)))
 
 
 def thread_count() -> int:
-    """Returns how many threads to use: as many processors as this process may run on.
+    """Returns how many threads to use: the number of processors that this process may run on.
 
     ``NPROC``, which sets the size of XLA's own pool, and ``OMP_NUM_THREADS`` can lower it.
     """
-    counts = [len(os.sched_getaffinity(0))]
+    affinity = getattr(os, "sched_getaffinity", None)  # macOS and Windows have none.
+    counts = [len(affinity(0)) if affinity else os.cpu_count() or 1]
     for name in ("NPROC", "OMP_NUM_THREADS"):
         first = os.environ.get(name, "").split(",")[0].strip()
         if first.isdecimal() and int(first) > 0:
@@ -60,33 +62,33 @@ def thread_count() -> int:
 def _load_once() -> Extension:
     try:
         path, wheels = build()
-        # First oneDNN, which the extension then finds loaded.
+        # oneDNN first: then the extension finds it loaded.
         ctypes.CDLL(str(wheels.library))
         library = ctypes.CDLL(str(path))
         threads = thread_count()
-        library.jax_resnet_configure(threads, int(threads > _MANY_THREADS))
+        library.jax_resnet_configure(threads, int(threads > _MAX_THREADS_PER_CALLER))
         for target, handler in _HANDLERS.items():
             capsule = jax.ffi.pycapsule(getattr(library, handler))
             jax.ffi.register_ffi_target(target, capsule, platform="cpu")
     except UnavailableError as error:
         return Extension(None, str(error))
-    except Exception as error:  # Whatever it is, the plain path works.
-        return Extension(None, " ".join(f"loading it failed: {error}".split()))
+    except Exception as error:  # Whatever it is, plain JAX works.
+        return Extension(None, f"loading it failed: {first_line(error)}")
     return Extension(library, f"oneDNN {wheels.version} with {threads} thread{'s' * (threads > 1)}")
 
 
 @functools.cache
-def _tell(level: int, reason: str) -> None:
+def _log_once(level: int, reason: str) -> None:
     _log.log(level, "convolutions on CPU in plain JAX, without oneDNN: %s", reason)
 
 
-def load(insist: bool = False) -> Extension:
-    """Returns the extension; the first call compiles it where that has not happened yet (5 s).
+def load(warn: bool = False) -> Extension:
+    """Returns the extension; the first call compiles it if no earlier process has (several seconds).
 
-    Where there is none it logs why, once: as information, or as a warning to those who ``insist``.
+    Where there is none, it logs the reason once: as a warning if ``warn``, else as information.
     """
     with _lock:
         extension = _load_once()
         if extension.library is None:
-            _tell(logging.WARNING if insist else logging.INFO, extension.reason)
+            _log_once(logging.WARNING if warn else logging.INFO, extension.reason)
         return extension

@@ -1,4 +1,4 @@
-"""A convolution as the extension knows it, an array of integers, and what it means, in NumPy."""
+"""A convolution as the extension's array of integers, and what it computes, in NumPy."""
 
 import itertools
 from collections.abc import Sequence
@@ -22,12 +22,12 @@ def pack_problem(
 
     Args:
         kind: One of ``KINDS``.
-        dtype: One of ``DTYPES``, of all three arrays.
+        dtype: One of ``DTYPES``: the dtype of all three arrays.
         groups: Number of groups.
-        shapes: Of ``x`` (NHWC), ``w`` (HWIO, the inputs of one group) and ``y`` (NHWC).
-        strides: Of both spatial axes, as all that follow.
-        dilation: One for dense kernels.
-        padding: Pairs (before, after).
+        shapes: Shapes of ``x`` (NHWC), ``w`` (HWIO, with the inputs of one group) and ``y`` (NHWC).
+        strides: Strides of the two spatial axes.
+        dilation: Dilation of the two spatial axes; 1 for dense kernels.
+        padding: Pairs (before, after) of the two spatial axes.
     """
     before, after = zip(*padding, strict=True)
     numbers = [KINDS.index(kind), DTYPES.index(dtype), groups]
@@ -46,10 +46,10 @@ def convolve(
     dilation: tuple[int, int],
     padding: tuple[tuple[int, int], tuple[int, int]],
 ) -> np.ndarray:
-    """Computes one operation group by group and tap by tap: slow, and plain enough to be believed.
+    """Computes one operation group by group and tap by tap: slow, and simple enough to be a reference.
 
-    Of ``x``, ``w`` and ``y`` the one that is computed gives its shape only. ``y`` is the gradient
-    where ``x`` or ``w`` is computed.
+    ``kind`` decides which of ``x``, ``w`` and ``y`` is computed; of that one only the shape is used. ``y``
+    is the gradient where ``x`` or ``w`` is computed.
     """
     height, width, inputs, outputs = w.shape
     padded = np.pad(np.zeros_like(x) if kind == "input_gradient" else x, ((0, 0), *padding, (0, 0)))

@@ -1,4 +1,4 @@
-// What all operations of the extension share: one at a time, on so many threads, and no exception leaves.
+// Shared by all operations of the extension: they run one at a time, on `threads` threads, and throw nothing.
 
 #ifndef JAX_RESNET_RUNTIME_H_
 #define JAX_RESNET_RUNTIME_H_
@@ -10,7 +10,7 @@
 #include <string>
 #include <thread>
 
-// From the OpenMP runtime that oneDNN is linked with.
+// Of the OpenMP runtime that oneDNN is linked with.
 extern "C" void omp_set_num_threads(int);
 extern "C" int omp_get_max_threads(void);
 
@@ -26,8 +26,8 @@ struct ThreadCount {
   int before;
 };
 
-// OpenMP keeps a team of threads for every thread that calls it, and XLA calls from any of its own.
-// With many processors those would be very many, so there one thread calls on behalf of all.
+// OpenMP keeps a team of threads for every thread that calls it, and XLA calls from any thread of its pool:
+// n processors would make n * n threads. Where n is large, one thread makes the calls of all.
 class Caller {
  public:
   void operator()(const std::function<void()>& job) {
@@ -57,7 +57,7 @@ class Caller {
   bool started_ = false;
 };
 
-// Runs and returns what went wrong, empty if nothing did: no exception may leave the library.
+// Runs a job and returns its error message, empty if there was none: no exception may leave the library.
 inline std::string Guarded(const std::function<void()>& job) {
   std::string failure;
   auto guarded = [&] {

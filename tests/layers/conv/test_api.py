@@ -1,6 +1,4 @@
-"""Our convolution against NumPy and lax."""
-
-import threading
+"""The convolution against NumPy and lax."""
 
 import jax
 import jax.numpy as jnp
@@ -196,7 +194,7 @@ def test_errors_are_those_of_lax():
     assert str(ours.value) == str(reference.value)
 
 
-def test_flax_takes_it():
+def test_flax_takes_it_as_its_convolution():
     x = jnp.ones((2, 8, 8, 6))
     options = {"features": 9, "kernel_size": (3, 3), "strides": (2, 2), "feature_group_count": 3}
     ours = nn.Conv(**options, conv_general_dilated=layers.conv_general_dilated)
@@ -204,73 +202,3 @@ def test_flax_takes_it():
     np.testing.assert_allclose(
         ours.apply(variables, x), nn.Conv(**options).apply(variables, x), rtol=1e-5, atol=1e-5
     )
-
-
-def primitive_of(x):
-    """The name of the one operation that a convolution is traced to."""
-    f = jax.jit(
-        lambda x: layers.conv_general_dilated(
-            x, jnp.ones((1, 1, 2, 2)), (1, 1), "SAME", None, None, DIMENSIONS
-        )
-    )
-    return str(jax.make_jaxpr(f)(x))
-
-
-def test_a_compiled_function_heeds_the_context(monkeypatch):
-    monkeypatch.delenv("JAX_RESNET_CONV", raising=False)
-    traced = []
-
-    @jax.jit
-    def f(x):
-        traced.append(layers.info().requested)
-        return layers.conv_general_dilated(
-            x, jnp.ones((1, 1, 2, 2)), (1, 1), "SAME", dimension_numbers=DIMENSIONS
-        )
-
-    x = jnp.ones((1, 4, 4, 2))
-    f(x)
-    with layers.conv_implementation("xla"):
-        f(x)
-        with layers.conv_implementation("jax"):
-            f(x)
-        f(x)
-    f(x)
-    assert traced == ["auto", "xla", "jax"]
-    with layers.conv_implementation("xla"):
-        assert "conv_general_dilated" in primitive_of(x)
-    assert "jax_resnet_conv" in primitive_of(x)
-
-
-def test_a_context_belongs_to_its_thread():
-    seen = []
-    with layers.conv_implementation("xla"):
-        thread = threading.Thread(target=lambda: seen.append(layers.info().requested_by))
-        thread.start()
-        thread.join()
-        assert layers.info().requested == "xla"
-    assert seen[0] != "conv_implementation"
-
-
-def test_argument_then_context_then_environment(monkeypatch):
-    monkeypatch.setenv("JAX_RESNET_CONV", "jax")
-    assert layers.info()[1:3] == ("jax", "JAX_RESNET_CONV")
-    with layers.conv_implementation("xla"):
-        assert layers.info()[1:4] == ("xla", "conv_implementation", "xla")
-        call = jax.make_jaxpr(
-            lambda x: layers.conv_general_dilated(
-                x, jnp.ones((1, 1, 2, 2)), (1, 1), "SAME", dimension_numbers=DIMENSIONS, implementation="jax"
-            )
-        )
-        assert "jax_resnet_conv" in str(call(jnp.ones((1, 4, 4, 2))))
-    monkeypatch.delenv("JAX_RESNET_CONV")
-    assert layers.info()[1:3] == ("auto", "the default")
-
-
-def test_unknown_names_are_refused_with_a_suggestion(monkeypatch):
-    with pytest.raises(
-        ValueError, match=r"'onednm', which is none of auto, xla, jax, onednn\. Did you mean 'onednn'\?"
-    ):
-        layers.conv_implementation("onednm").__enter__()
-    monkeypatch.setenv("JAX_RESNET_CONV", "XLA")
-    with pytest.raises(ValueError, match=r"JAX_RESNET_CONV is 'XLA'.*Did you mean 'xla'"):
-        layers.info()

@@ -1,4 +1,6 @@
-"""The fused normalization against the formula in float64, wherever and however it is computed."""
+"""The fused normalization against the formula in float64, with the extension and without it."""
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jax_resnet import layers
-from jax_resnet.layers.norm.fused import can_be_fused, fused_normalize
+from jax_resnet.layers.norm.fused import can_fuse, fused_normalize
 from jax_resnet.layers.norm.normalize import normalize
 from jax_resnet.layers.onednn.library import NORM_BACKWARD, NORM_FORWARD, load
 
@@ -17,16 +19,18 @@ EPSILON = 1e-3
 
 
 @pytest.fixture(params=["onednn", "plain"])
-def where(request, monkeypatch):
-    """With the extension, and as it is where the extension is not."""
-    if request.param == "onednn":
-        if load().library is None:
-            pytest.skip(load().reason)
-    else:
-        monkeypatch.setattr("jax_resnet.layers.norm.fused.can_fuse", lambda *args, **kwargs: False)
-        jax.clear_caches()
-    yield request.param
-    jax.clear_caches()
+def run(request):
+    """Calls a compiled function, with the extension or without it: an exported program has none."""
+    if request.param == "onednn" and load().library is None:
+        pytest.skip(load().reason)
+
+    def call(f, *arguments):
+        if request.param == "onednn":
+            return jax.jit(f)(*arguments)
+        return jax.export.export(jax.jit(f))(*arguments).call(*arguments)
+
+    with layers.conv_implementation("auto"):
+        yield call
 
 
 def inputs(shape, residual, dtype, seed=0):
@@ -42,9 +46,9 @@ def forward_and_backward(f, arguments, gradient, relu):
     return y, mean, var, pull((gradient.astype(y.dtype), 0.3 * jnp.ones_like(mean), 0.2 * jnp.ones_like(var)))
 
 
-def assert_right(shape, residual, relu, dtype, seed=0):
+def assert_right(run, shape, residual, relu, dtype, seed=0):
     arguments, gradient = inputs(shape, residual, dtype, seed)
-    actual = jax.jit(forward_and_backward, static_argnums=(0, 3))(fused_normalize, arguments, gradient, relu)
+    actual = run(lambda *a: forward_and_backward(fused_normalize, *a, relu), arguments, gradient)
     with jax.enable_x64(True):
         wide = jax.tree.map(lambda v: v.astype(jnp.float64), (arguments, gradient))
         expected = forward_and_backward(normalize, *wide, relu)
@@ -67,8 +71,8 @@ def assert_right(shape, residual, relu, dtype, seed=0):
         ((33, 64), True, True),
     ],
 )
-def test_forward_and_backward(where, shape, residual, relu, dtype):
-    assert_right(shape, residual, relu, dtype)
+def test_forward_and_backward_equal_the_formula(run, shape, residual, relu, dtype):
+    assert_right(run, shape, residual, relu, dtype)
 
 
 @pytest.mark.slow
@@ -81,30 +85,65 @@ def test_forward_and_backward(where, shape, residual, relu, dtype):
     dtype=st.sampled_from(["float32", "bfloat16"]),
     seed=st.integers(0, 99),
 )
-def test_any_shape(rows, channels, residual, relu, dtype, seed):
-    assert_right((7, *rows, channels), residual, relu, dtype, seed)
+def test_any_shape_equals_the_formula(rows, channels, residual, relu, dtype, seed):
+    assert_right(lambda f, *a: jax.jit(f)(*a), (7, *rows, channels), residual, relu, dtype, seed)
 
 
-def test_large_means_keep_their_variance(where):
+def test_large_means_keep_their_variance(run):
     x = np.random.default_rng(0).normal(1e4, 1, (16, 16, 16, 32)).astype(np.float32)
     one = jnp.ones(32)
-    _, mean, var = jax.jit(fused_normalize, static_argnums=(3, 4, 5))(x, one, one, None, EPSILON, True)
+    _, mean, var = run(lambda x: fused_normalize(x, one, one, None, EPSILON, True), x)
     np.testing.assert_allclose(mean, x.mean((0, 1, 2), np.float64), rtol=1e-6)
     np.testing.assert_allclose(var, x.astype(np.float64).var((0, 1, 2)), rtol=2e-4)
 
 
-def test_what_is_no_number_stays_none(where):
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(
+    at=st.one_of(st.none(), st.integers(0, 8 * 9 * 8 - 1)),
+    outlier=st.sampled_from([1e3, -1e4, 1e6]),
+    offset=st.sampled_from([0.0, 1.0, -300.0, 1e5]),
+    seed=st.integers(0, 99),
+)
+@pytest.mark.parametrize("with_extension", [True, False])
+def test_outliers_and_offsets_leave_the_statistics_exact(with_extension, at, outlier, offset, seed):
+    if with_extension and load().library is None:
+        pytest.skip(load().reason)
+    x = np.random.default_rng(seed).normal(offset, 1, (8 * 9 * 8, 16)).astype(np.float32)
+    if at is not None:
+        x[at] = outlier
+    x = x.reshape(8, 9, 8, 16)
+    one = jnp.ones(16)
+    with layers.conv_implementation("onednn" if with_extension else "jax"):
+        norm = fused_normalize if with_extension else normalize
+        _, mean, var = jax.jit(norm, static_argnums=(3, 4, 5))(x, one, one, None, EPSILON, True)
+    exact = x.astype(np.float64)
+    scale = np.abs(exact).max((0, 1, 2))
+    np.testing.assert_allclose(mean / scale, exact.mean((0, 1, 2)) / scale, atol=3e-7)
+    np.testing.assert_allclose(var, exact.var((0, 1, 2)), rtol=5e-6)
+
+
+@pytest.mark.parametrize("shape", [(4096, 16), (100, 64), (7, 128), (70, 48)])
+@pytest.mark.parametrize("value", [0.0, 1.0, -1234.567, 1e15])
+def test_a_constant_channel_has_its_value_and_no_variance(run, shape, value):
+    x, one = jnp.full(shape, value), jnp.ones(shape[-1])
+    y, mean, var = run(lambda x: fused_normalize(x, one, one, None, EPSILON, False), x)
+    np.testing.assert_allclose(mean, np.full(shape[-1], value), rtol=1e-7)
+    assert (np.asarray(var, np.float64) <= (1e-6 * value) ** 2).all()
+    assert np.isfinite(y).all()
+
+
+def test_nan_spoils_its_own_channel_only(run):
     arguments, _ = inputs((8, 4, 4, 16), True, "float32")
-    spoilt = (arguments[0].at[0, 0, 0, 3].set(jnp.nan), *arguments[1:])
-    y, *_ = jax.jit(fused_normalize, static_argnums=(4, 5))(*spoilt, EPSILON, True)
+    spoiled = (arguments[0].at[0, 0, 0, 3].set(jnp.nan), *arguments[1:])
+    y, *_ = run(lambda *a: fused_normalize(*a, EPSILON, True), *spoiled)
     assert np.isnan(y[..., 3]).all()
     assert np.isfinite(np.delete(y, 3, axis=-1)).all()
 
 
-def test_derivatives_of_derivatives_and_vmap(where):
+def test_derivatives_of_derivatives_and_vmap_equal_the_formula(run):
     arguments, _ = inputs((5, 3, 4, 16), True, "float32")
 
-    def twice(f):
+    def twice(f, *arguments):
         def loss(*a):
             y, mean, var = f(*a, EPSILON, False)
             return jnp.sum(jnp.sin(y)) + jnp.sum(mean * var)
@@ -117,7 +156,7 @@ def test_derivatives_of_derivatives_and_vmap(where):
         )
         return forward_of_reverse, reverse_of_reverse, batched, jax.jvp(loss, arguments, arguments)
 
-    actual, expected = (jax.jit(twice, static_argnums=0)(f) for f in (fused_normalize, normalize))
+    actual, expected = (run(functools.partial(twice, f), *arguments) for f in (fused_normalize, normalize))
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-3 * np.abs(b).max()),
         actual,
@@ -149,8 +188,8 @@ def test_the_extension_is_what_runs_and_an_export_is_without_it():
 def test_mixed_dtypes_and_doubles_are_not_fused():
     x = jnp.ones((2, 16), jnp.bfloat16)
     with layers.conv_implementation("auto"):
-        assert can_be_fused(x, x, jnp.bfloat16)
-        assert not can_be_fused(x, x, jnp.float32)
-        assert not can_be_fused(x, x.astype(jnp.float32), jnp.bfloat16)
+        assert can_fuse(x, x, jnp.bfloat16)
+        assert not can_fuse(x, x, jnp.float32)
+        assert not can_fuse(x, x.astype(jnp.float32), jnp.bfloat16)
         with jax.enable_x64(True):
-            assert not can_be_fused(jnp.ones((2, 16), jnp.float64), None, jnp.float64)
+            assert not can_fuse(jnp.ones((2, 16), jnp.float64), None, jnp.float64)

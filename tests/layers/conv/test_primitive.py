@@ -1,4 +1,4 @@
-"""The convolution under everything that JAX does to functions, against lax."""
+"""The convolution under every transformation of JAX, against lax."""
 
 import jax
 import jax.numpy as jnp

@@ -1,6 +1,6 @@
 """Convolution and batch normalization over four devices equal those on one.
 
-Where the process has fewer devices, the tests run in another one that has them.
+Where this process has fewer devices, the tests run in another one that has four.
 """
 
 import os
@@ -19,7 +19,7 @@ from jax_resnet import layers
 
 DEVICES = 4
 needs_devices = pytest.mark.skipif(
-    jax.device_count() < DEVICES, reason="run by test_in_a_process_with_four_devices"
+    jax.device_count() < DEVICES, reason="run by test_the_rest_in_a_process_with_four_devices"
 )
 X = jax.random.normal(jax.random.key(0), (8, 6, 6, 8))
 W = jax.random.normal(jax.random.key(1), (3, 3, 2, 8))
@@ -50,7 +50,7 @@ def assert_same(actual, expected):
 
 
 @pytest.mark.skipif(jax.device_count() >= DEVICES, reason="this process has the devices")
-def test_in_a_process_with_four_devices():
+def test_the_rest_in_a_process_with_four_devices():
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={DEVICES}"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
     result = subprocess.run(
@@ -71,7 +71,7 @@ def test_jit_over_a_mesh_has_global_statistics():
 
 
 @needs_devices
-def test_explicit_sharding():
+def test_explicit_sharding_gives_the_same_results():
     with jax.set_mesh(mesh(AxisType.Explicit)):
         x, w = jax.device_put(X, P("data")), jax.device_put(W, P())
         actual = jax.tree.map(np.asarray, jax.jit(network)(x, w))
@@ -80,7 +80,7 @@ def test_explicit_sharding():
 
 @needs_devices
 @pytest.mark.parametrize("check", [True, False])
-def test_shard_map(check):
+def test_in_shard_map_each_device_normalizes_by_its_own_statistics(check):
     def mean_gradient(x, w):
         if check:
             return jax.grad(lambda w: lax.psum(loss(x, w), "data"))(w)
@@ -89,13 +89,12 @@ def test_shard_map(check):
     sharded = jax.shard_map(
         mean_gradient, mesh=mesh(), in_specs=(P("data"), P()), out_specs=P(), check_vma=check
     )
-    # Each device normalizes by its own statistics.
     expected = sum(jax.grad(loss, 1)(part, W) for part in jnp.split(X, DEVICES))
     assert_same(jax.jit(sharded)(X, W), expected)
 
 
 @needs_devices
-def test_pmap():
+def test_in_pmap_each_device_normalizes_by_its_own_statistics():
     parts = X.reshape(DEVICES, -1, *X.shape[1:])
     actual = jax.pmap(jax.grad(loss, (0, 1)), in_axes=(0, None))(parts, W)
     expected = [jax.grad(loss, (0, 1))(part, W) for part in parts]
@@ -103,7 +102,7 @@ def test_pmap():
 
 
 @needs_devices
-def test_devices_at_once():
+def test_several_devices_compute_at_once():
     gradient = jax.jit(jax.grad(loss, 1))
     inputs = [(jax.device_put(X, d), jax.device_put(W, d)) for d in jax.devices()[:DEVICES]]
     results = [gradient(*i) for _ in range(5) for i in inputs]

@@ -1,0 +1,85 @@
+"""The parts of JAX that define primitives, checked once at import, and one function that uses them.
+
+JAX makes no promise about the names in ``jax.interpreters`` and ``jax.extend``: a new version may move any
+of them. Where one is missing, ``PROBLEM`` names it and the layers use ``jax.lax`` alone: the same results,
+slower on CPU.
+"""
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+TESTED = "0.10 to 0.12"
+NEEDED = {
+    "jax.extend.core": ("Primitive",),
+    "jax.interpreters.ad": (
+        "Zero",
+        "defbilinear",
+        "deflinear2",
+        "instantiate_zeros",
+        "is_undefined_primal",
+        "primitive_jvps",
+        "primitive_transposes",
+    ),
+    "jax.interpreters.batching": ("primitive_batchers",),
+    "jax.interpreters.mlir": ("SPMDAxisContext", "ShardingContext", "lower_fun", "register_lowering"),
+}
+
+
+def _module(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
+
+
+def _missing_name() -> str | None:
+    for module, names in NEEDED.items():
+        for name in names:
+            if not hasattr(_module(module), name):
+                return f"{module}.{name}"
+    return None
+
+
+_missing = _missing_name()
+PROBLEM: str | None = _missing and (
+    f"jax {jax.__version__} has no {_missing}, which the fast layers need: they were tested with jax {TESTED}"
+)
+core, ad = _module("jax.extend.core"), _module("jax.interpreters.ad")
+batching, mlir = _module("jax.interpreters.batching"), _module("jax.interpreters.mlir")
+
+
+def define_primitive(
+    name: str,
+    *,
+    multiple_results: bool,
+    evaluate: Callable[..., Any],
+    abstract: Callable[..., Any],
+    batch: Callable[..., Any],
+    plain: Callable[..., Any],
+    lower_cpu: Callable[..., Any] | None = None,
+) -> Any:
+    """Returns a new primitive with these rules, without a derivative; None where there is a ``PROBLEM``.
+
+    Args:
+        name: Name in jaxprs.
+        multiple_results: Whether it returns a list of arrays.
+        evaluate: Computes it outside of ``jit``.
+        abstract: Maps the arguments' types to the results'.
+        batch: The rule for ``vmap``.
+        plain: What the primitive means, in terms of ``jax.lax``: what it becomes on every platform.
+        lower_cpu: A lowering rule to use on CPU instead.
+    """
+    if PROBLEM is not None:
+        return None
+    primitive = core.Primitive(name)
+    primitive.multiple_results = multiple_results
+    primitive.def_impl(evaluate)
+    primitive.def_abstract_eval(abstract)
+    batching.primitive_batchers[primitive] = batch
+    mlir.register_lowering(primitive, mlir.lower_fun(plain, multiple_results=multiple_results))
+    if lower_cpu is not None:
+        mlir.register_lowering(primitive, lower_cpu, platform="cpu")
+    return primitive

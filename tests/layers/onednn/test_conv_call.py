@@ -1,0 +1,50 @@
+"""Convolutions that the extension computes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jax_resnet import layers
+from jax_resnet.layers.conv.spec import ConvSpec
+from jax_resnet.layers.onednn import library
+from jax_resnet.layers.onednn.conv_call import problem_of
+
+pytestmark = pytest.mark.skipif(library.load().library is None, reason=library.load().reason)
+
+
+def conv(x, w, **options):
+    return layers.conv_general_dilated(
+        x, w, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"), **options
+    )
+
+
+def test_it_computes_more_shapes_than_its_cache_holds():
+    # A program with 300 image sizes evicts the first one; calling that again prepares it anew.
+    w = jnp.ones((1, 1, 2, 2))
+    with layers.conv_implementation("onednn"):
+        first = jax.jit(conv)
+        assert first(jnp.ones((1, 1, 3, 2)), w).sum() == 12
+        for height in range(2, 302):
+            spec = ConvSpec((1, 1), ((0, 0), (0, 0)), (1, 1), 1, (height, 3), (1, 1))
+            image = jax.ShapeDtypeStruct((1, height, 3, 2), jnp.float32)
+            assert library.load().is_supported(problem_of(image, w, "forward", spec))
+        assert first(jnp.ones((1, 1, 3, 2)), w).sum() == 12
+
+
+def test_a_wrong_call_is_an_error_of_jax_not_a_crash():
+    call = jax.ffi.ffi_call(library.CONV, jax.ShapeDtypeStruct((2,), jnp.float32))
+    for problem in (np.zeros(3, np.int64), np.ones(23, np.int64)):
+        with pytest.raises(jax.errors.JaxRuntimeError, match="convolution"):
+            call(jnp.ones(2), jnp.ones(2), problem=problem).block_until_ready()
+
+
+def test_it_is_in_the_program_where_it_is_requested_or_the_default():
+    x, w = jnp.ones((1, 4, 4, 2)), jnp.ones((1, 1, 2, 2))
+    for how, there in {"onednn": True, "auto": True, "jax": False, "xla": False}.items():
+        text = jax.jit(lambda x, w, how=how: conv(x, w, implementation=how)).lower(x, w).as_text()
+        assert (library.CONV in text) == there
+    half = jax.jit(lambda x, w: conv(x, w, implementation="onednn")).lower(
+        x.astype(jnp.float16), w.astype(jnp.float16)
+    )
+    assert library.CONV not in half.as_text()
