@@ -1,4 +1,4 @@
-"""What a network can be told: each option does what it says, and a wrong one is told apart."""
+"""Options of networks: each does what it says, and wrong ones are refused."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ IMAGES = jax.random.normal(jax.random.key(7), (4, 8, 8, 3))
 
 
 def variables_of(model: Any) -> Any:
-    """As after training."""
+    """Variables as after training."""
     return trained(model, IMAGES.shape[1:])
 
 
@@ -46,15 +46,15 @@ def test_option_a_pads_both_sides_or_the_end() -> None:
     params = jax.tree.map(jnp.zeros_like, variables["params"]["stage2_block1"])
     variables["params"] = {**variables["params"], "stage2_block1": params}
     for side, model in blocks.items():
-        (before, _) = apply(model.clone(stage_sizes=(1,)), trim(variables), features=True) * 2
-        after = apply(model.clone(stage_sizes=(1, 1)), trim(variables, 2), features=True)[1]
+        before = apply(model.clone(stage_sizes=(1,)), trim(variables), method="features")["stage1"]
+        after = apply(model.clone(stage_sizes=(1, 1)), trim(variables, 2), method="features")["stage2"]
         start = 8 if side == "both" else 0
         np.testing.assert_allclose(after[..., start : start + 16], before[:, ::2, ::2], rtol=1e-6)
         assert not np.delete(np.asarray(after), np.s_[start : start + 16], axis=-1).any()
 
 
 def trim(variables: Any, stages: int = 1) -> Any:
-    """Without the blocks that a shorter network lacks."""
+    """The variables without the blocks that a shorter network lacks."""
     gone = {"stage2_block2"} | ({"stage2_block1"} if stages == 1 else set())
     return {name: {k: v for k, v in tree.items() if k not in gone} for name, tree in variables.items()}
 
@@ -66,7 +66,9 @@ def test_zero_init_residual_starts_blocks_as_their_shortcut(name: str) -> None:
     without = create_model(name, stage_sizes=(1,), widths=(16,), shortcut="B")
     rest = {c: {k: v for k, v in tree.items() if k != "stage1_block2"} for c, tree in variables.items()}
     np.testing.assert_allclose(
-        apply(model, variables, features=True)[0], apply(without, rest, features=True)[0], rtol=1e-6
+        apply(model, variables, method="features")["stage1"],
+        apply(without, rest, method="features")["stage1"],
+        rtol=1e-6,
     )
 
 
@@ -79,7 +81,7 @@ def test_bfloat16_keeps_parameters_statistics_and_logits_in_float32(name: str) -
     logits, updated = apply(model, variables, train=True, mutable=["batch_stats"])
     assert logits.dtype == jnp.float32
     assert {x.dtype for x in jax.tree.leaves(updated)} == {jnp.dtype(jnp.float32)}
-    assert apply(model, variables, features=True)[0].dtype == jnp.bfloat16
+    assert apply(model, variables, method="features")["stage1"].dtype == jnp.bfloat16
     exact = apply(create_model(name, **TINY), variables, train=True, mutable=["batch_stats"])[0]
     assert np.abs(logits - exact).max() < 0.1 * np.abs(exact).max()
 
@@ -165,12 +167,12 @@ def test_drop_path_rises_with_depth() -> None:
         ({"name": "resnext29_0x4d"}, "at least 1"),
     ],
 )
-def test_wrong_arguments_are_told(arguments: dict[str, Any], message: str) -> None:
+def test_wrong_arguments_are_refused_with_near_misses(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         create_model(**arguments)
 
 
-def test_images_of_the_wrong_shape_are_told() -> None:
+def test_images_of_the_wrong_shape_are_refused() -> None:
     def trace(name: str, *shape: int) -> None:
         model = create_model(name)
         jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros(shape), train=False))
