@@ -131,9 +131,7 @@ def chosen_parts(field: str, value: bool | str | Collection[str], known: Collect
     if isinstance(value, str):
         value = known if value == "all" else (value,)
     if not isinstance(value, Collection) or not all(isinstance(part, str) for part in value):
-        raise ModelError(
-            f"{field} names parts of the network ({', '.join(sorted(known))}) or 'all': {value!r}"
-        )
+        raise ModelError(f"{field} is 'all' or parts of {', '.join(sorted(known))}, not {value!r}")
     if unknown := set(value) - set(known):
         raise ModelError(f"{field} has no part {sorted(unknown)}; there are {sorted(known)}, or 'all'")
     return frozenset(value)

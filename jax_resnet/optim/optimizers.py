@@ -38,9 +38,9 @@ def sgd(
     ...     print(f"{loss(params):.3f}")
     3.200
     1.058
-    0.015
-    0.488
-    1.468
+    0.019
+    0.476
+    1.684
 
     Args:
         learning_rate: A number, or a schedule from the step to one.
