@@ -159,8 +159,8 @@ class ResNet(nn.Module):
         ========  =====================  =====================  ====================
 
         Args:
-            images: As in a call of the network.
-            train: Likewise.
+            images: ``(N, H, W, channels)``, any float dtype.
+            train: Normalize by the batch's statistics, and move ``batch_stats`` where it is mutable.
 
         Returns:
             ``{"stem", "stage1", "stage2", ...}``, each ``(N, H / stride, W / stride, channels)`` of

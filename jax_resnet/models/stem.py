@@ -45,7 +45,7 @@ def as_images(images: jax.Array, dtype: jnp.dtype, *, least: int = 1) -> jax.Arr
 
     Args:
         images: ``(N, H, W, channels)``, floating point, normalized.
-        dtype: Of the result.
+        dtype: dtype of the result.
         least: Smallest H and W that the network can take.
 
     Raises:

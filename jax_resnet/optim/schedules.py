@@ -22,7 +22,8 @@ def piecewise(base: float, boundaries: Sequence[int], factor: float = 0.1) -> Sc
 
 def cosine(base: float, steps: int) -> Schedule:
     """``base * (1 + cos(pi * step / steps)) / 2`` (Loshchilov and Hutter 2017, one period)."""
-    return optax.cosine_decay_schedule(base, steps)
+    schedule = optax.cosine_decay_schedule(base, steps)
+    return lambda step: schedule(jnp.asarray(step, jnp.result_type(float)))
 
 
 def one_cycle(
@@ -67,8 +68,8 @@ def one_cycle_momentum(
     ['0.950', '0.900', '0.850', '0.855', '0.869', '0.889', '0.911', '0.931', '0.945', '0.950']
 
     Args:
-        steps: As in ``one_cycle``.
-        peak_at: As in ``one_cycle``.
+        steps: Steps in all, see ``one_cycle``.
+        peak_at: The fraction of the steps at which the learning rate peaks.
         low: Momentum at the learning rate's peak; PyTorch's ``base_momentum``.
         high: Momentum at both ends; PyTorch's ``max_momentum``.
 

@@ -48,7 +48,7 @@ def count_correct(logits: jax.Array, labels: jax.Array, mask: jax.Array | None =
 
     Args:
         logits: ``(N, classes)``.
-        labels: As in ``cross_entropy``; of probabilities, the class with the largest counts.
+        labels: Class numbers or probabilities, see ``cross_entropy``; the most probable class is correct.
         mask: Examples to count, ``(N,)``; all where None.
     """
     classes = jnp.argmax(labels, -1) if labels.ndim == 2 else labels

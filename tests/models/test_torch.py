@@ -18,8 +18,8 @@ NARROW = {"stage_sizes": (1, 2), "widths": (16, 32)}
 BASIC, BOTTLENECK = {"block": "basic"}, {"block": "bottleneck"}
 PREACT = {"preactivation": True}
 
-# The network here, the options that make a small one of it (which PyTorch's takes too), and what PyTorch's
-# needs to be told besides.
+# The network here, the options that make a small one of it (which PyTorch's takes too), and further
+# options of PyTorch's network.
 BLOCKS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "basic_A": ("resnet20", NARROW, {**BASIC, "shortcut": "A"}),
     "basic_A_padded_at_the_end": (

@@ -79,6 +79,7 @@ def torch_adam(params, grads, *, lr, betas, eps, weight_decay, decoupled):
     return params
 
 
+@pytest.mark.usefixtures("standard_promotion")
 @pytest.mark.parametrize("decoupled", [False, True])
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
 @pytest.mark.parametrize(("betas", "eps"), [((0.9, 0.999), 1e-8), ((0.8, 0.95), 0.1)])
@@ -96,6 +97,7 @@ def test_adam_equals_pytorchs_formula_for_20_steps(decoupled, weight_decay, beta
     np.testing.assert_allclose(params["kernel"], expected["kernel"], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.usefixtures("standard_promotion")
 def test_a_mask_leaves_batch_norm_out_of_adams_decay_too():
     params = {"kernel": jnp.ones((2, 2)), "scale": jnp.ones(2)}
     tx = optim.adam(0.1, weight_decay=0.5, decoupled=True, mask=optim.decay_mask)
