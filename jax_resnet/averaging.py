@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from jax_resnet.errors import ModelError, TrainError
+
 __all__ = ["moving_average", "reestimate_batch_stats"]
 
 
@@ -37,7 +39,7 @@ def moving_average(average: Any, variables: Any, step: jax.Array, decay: float) 
     d = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
 
     def blend(a: jax.Array, v: jax.Array) -> jax.Array:
-        wide = jnp.promote_types(a.dtype, jnp.float32)
+        wide = jnp.float64 if a.dtype == jnp.float64 else jnp.float32
         return (d.astype(wide) * a.astype(wide) + (1 - d).astype(wide) * v.astype(wide)).astype(a.dtype)
 
     return jax.tree.map(blend, average, variables)
@@ -68,10 +70,11 @@ def reestimate_batch_stats(
         ``variables`` with the new ``batch_stats``.
 
     Raises:
-        ValueError: There are no batches, or the network has no BatchNorm.
+        ModelError: The network has no BatchNorm.
+        TrainError: There are no batches.
     """
     if not hasattr(model, "norm_momentum") or not variables.get("batch_stats"):
-        raise ValueError(f"this {type(model).__name__} has no BatchNorm: there is nothing to estimate")
+        raise ModelError(f"this {type(model).__name__} has no BatchNorm: there is nothing to estimate")
     # Without momentum the running statistics after a batch are the batch's.
     immediate = model.clone(norm_momentum=0.0)
     base = jax.random.key(0) if key is None else key
@@ -90,7 +93,7 @@ def reestimate_batch_stats(
         total = sums if total is None else [a + b for a, b in zip(total, sums, strict=True)]
         count += len(images)
     if total is None:
-        raise ValueError("no batches: the statistics cannot be estimated")
+        raise TrainError("no batches: the statistics cannot be estimated")
     old, tree = jax.tree.flatten(variables["batch_stats"])
     average = [jnp.asarray(x / count, before.dtype) for x, before in zip(total, old, strict=True)]
     return {**variables, "batch_stats": jax.tree.unflatten(tree, average)}

@@ -57,4 +57,4 @@ class ValSizeError(JaxResnetError, ValueError):
 
 
 class TrainError(JaxResnetError, ValueError):
-    """A batch or an option that a training or evaluation step cannot take."""
+    """A batch or an option that a step, an optimizer or a schedule cannot take."""

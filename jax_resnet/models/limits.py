@@ -1,5 +1,6 @@
 """Checks of network options that run before anything is built, with one clear line each."""
 
+import numbers
 import operator
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
@@ -77,9 +78,9 @@ def check_stages(stage_sizes: Any, widths: Any, *, layers_per_unit: int = 2) -> 
         ModelError: They are not sequences of positive integers, a stage has no width, or a number is above
             its cap.
     """
-    for name, numbers in (("stage_sizes", stage_sizes), ("widths", widths)):
-        if not isinstance(numbers, Sequence | np.ndarray) or not len(numbers):
-            raise ModelError(f"{name} has one integer per stage, such as (2, 2, 2), not {numbers!r}")
+    for name, values in (("stage_sizes", stage_sizes), ("widths", widths)):
+        if not isinstance(values, Sequence | np.ndarray) or not len(values):
+            raise ModelError(f"{name} has one integer per stage, such as (2, 2, 2), not {values!r}")
     if len(stage_sizes) > len(widths):
         raise ModelError(f"{len(stage_sizes)} stages need as many widths, not {len(widths)}")
     check_layers(layers_per_unit * sum(check_count("a stage size", size, 1) for size in stage_sizes))
@@ -89,7 +90,7 @@ def check_stages(stage_sizes: Any, widths: Any, *, layers_per_unit: int = 2) -> 
 
 def check_probability(name: str, value: Any) -> None:
     """Raises ModelError unless ``0 <= value < 1``."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= value < 1:
         raise ModelError(f"{name} is a probability of at least 0 and below 1, not {value!r}")
 
 

@@ -11,6 +11,7 @@ from flax import linen as nn
 from jax_resnet.layers import BatchNorm, conv_general_dilated
 from jax_resnet.models.activation import Activation, check_activation
 from jax_resnet.models.blocks import BasicBlock
+from jax_resnet.models.dtypes import wide_dtype
 from jax_resnet.models.limits import check_classes, check_dtype, check_stages
 from jax_resnet.models.resnet import he_normal, head_init
 from jax_resnet.models.stem import as_images, check_image_channels
@@ -75,7 +76,7 @@ class MnistCNN(nn.Module):
         x = x.transpose(0, 3, 1, 2).reshape(x.shape[0], -1)
         x = self.act(nn.Dense(120, dtype=self.dtype, kernel_init=he_normal, name="dense1")(x))
         x = self.act(nn.Dense(84, dtype=self.dtype, kernel_init=he_normal, name="dense2")(x))
-        wide = jnp.promote_types(jnp.float32, self.dtype)
+        wide = wide_dtype(self.dtype)
         if self.num_classes == 0:
             return x.astype(wide)
         return nn.Dense(self.num_classes, dtype=wide, kernel_init=head_init, name="head")(x)
@@ -165,7 +166,7 @@ class MnistPreActResNet(nn.Module):
             maps[f"stage{i}"] = x
         if features:
             return maps
-        wide = jnp.promote_types(jnp.float32, self.dtype)
+        wide = wide_dtype(self.dtype)
         x = x.reshape(x.shape[0], -1)
         x = self.act(nn.Dense(128, dtype=self.dtype, kernel_init=he_normal, name="dense1")(x))
         if self.num_classes == 0:

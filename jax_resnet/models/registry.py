@@ -181,17 +181,19 @@ def find(name: str) -> Row:
     Raises:
         ModelError: No network has the name; the message has near misses. Or its numbers are above a cap.
     """
+    if not isinstance(name, str):
+        raise ModelError(f"the name of a network is a string, such as 'resnet20', not {name!r}")
     if name in NAMED:
         return NAMED[name]
     for pattern, make, rule, _ in PATTERNS:
-        if match := re.fullmatch(pattern, str(name), re.ASCII):
+        if match := re.fullmatch(pattern, name, re.ASCII):
             numbers = _read_numbers(name, match.groups())
             if row := make(*numbers):
                 return row
             near = _neighbors(name, numbers, make)
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
             raise ModelError(f"no network is called {name!r}: {rule}{hint}")
-    near = difflib.get_close_matches(str(name).lower(), list_models(), n=3, cutoff=0.5)
+    near = difflib.get_close_matches(name.lower(), list_models(), n=3, cutoff=0.5)
     hint = f"; did you mean {' or '.join(near)}?" if near else "; list_models() has the names"
     raise ModelError(f"no network is called {name!r}{hint}")
 

@@ -11,6 +11,7 @@ from flax import linen as nn
 from jax_resnet.errors import ModelError
 from jax_resnet.layers import BatchNorm, conv_general_dilated
 from jax_resnet.models.activation import Activation, check_activation, normalize_and_activate
+from jax_resnet.models.dtypes import wide_dtype
 from jax_resnet.models.fold import FoldedNorm
 from jax_resnet.models.limits import (
     check_channels,
@@ -226,7 +227,7 @@ class ResNet(nn.Module):
         if self.preactivation and self.final_norm:
             norm = self._norm("final")(name="final_norm")
             x = normalize_and_activate(norm, x, self.act, train=train)
-        wide = jnp.promote_types(jnp.float32, self.dtype)
+        wide = wide_dtype(self.dtype)
         x = jnp.mean(x.astype(wide), (1, 2))
         if self.num_classes == 0:
             return x

@@ -10,6 +10,7 @@ from flax import linen as nn
 
 from jax_resnet.layers import BatchNorm, conv_general_dilated
 from jax_resnet.models.activation import Activation, check_activation, normalize_and_activate
+from jax_resnet.models.dtypes import wide_dtype
 from jax_resnet.models.fold import FoldedNorm
 from jax_resnet.models.limits import check_classes, check_dtype, check_stages, chosen_parts
 from jax_resnet.models.resnet import he_normal, head_init
@@ -103,7 +104,7 @@ class VGG(nn.Module):
             x = maps[stage] = nn.max_pool(x, (2, 2), (2, 2))
         if features:
             return maps
-        wide = jnp.promote_types(jnp.float32, self.dtype)
+        wide = wide_dtype(self.dtype)
         x = jnp.mean(x.astype(wide), (1, 2))
         if self.num_classes == 0:
             return x

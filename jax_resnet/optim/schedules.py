@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jax_resnet.errors import TrainError
+
 __all__ = ["Schedule", "cosine", "one_cycle", "one_cycle_momentum", "piecewise", "warmup"]
 
 Schedule = Callable[[Any], jax.Array]
@@ -49,7 +51,7 @@ def one_cycle(
         A function from step to learning rate. ``one_cycle_momentum`` is the momentum that goes with it.
 
     Raises:
-        ValueError: ``steps`` is below 1, or ``peak_at`` is not between 0 and 1.
+        TrainError: ``steps`` is below 1, or ``peak_at`` is not between 0 and 1.
     """
     start = peak / start_factor
     return _two_phases(steps, peak_at, (start, peak, start / end_factor))
@@ -74,7 +76,7 @@ def one_cycle_momentum(
         high: Momentum at both ends; PyTorch's ``max_momentum``.
 
     Raises:
-        ValueError: ``steps`` is below 1, or ``peak_at`` is not between 0 and 1.
+        TrainError: ``steps`` is below 1, or ``peak_at`` is not between 0 and 1.
     """
     return _two_phases(steps, peak_at, (high, low, high))
 
@@ -82,7 +84,7 @@ def one_cycle_momentum(
 def _two_phases(steps: int, peak_at: float, values: tuple[float, float, float]) -> Schedule:
     """Half a cosine from the first value to the second, and half a cosine to the third."""
     if steps < 1 or not 0 <= peak_at <= 1:
-        raise ValueError(f"one cycle has steps above 0 and a peak_at from 0 to 1, not {steps} and {peak_at}")
+        raise TrainError(f"one cycle has steps above 0 and a peak_at from 0 to 1, not {steps} and {peak_at}")
     first, middle, last = values
     turn, end = peak_at * steps - 1, steps - 1
     # Where a phase has no step, its length plays no role but must not be 0.

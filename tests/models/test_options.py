@@ -151,6 +151,8 @@ def test_drop_path_rises_with_depth() -> None:
         ({"name": "resnet21"}, "6n\\+2 layers; did you mean resnet20 or resnet26"),
         ({"name": "resnet-18"}, "no network is called 'resnet-18'; did you mean .*resnet18"),
         ({"name": "wrn_17_4"}, "a wide ResNet has 6n\\+4 layers; did you mean wrn_16_4 or wrn_22_4"),
+        ({"name": None}, "the name of a network is a string, such as 'resnet20', not None"),
+        ({"name": ["resnet20"]}, "the name of a network is a string"),
         ({"name": "xyz"}, "list_models\\(\\) has the names"),
         ({"name": "resnet18", "depth": 3}, "resnet18 has no option 'depth'"),
         ({"name": "resnet18", "shortcuts": "A"}, "did you mean 'shortcut'"),

@@ -48,6 +48,11 @@ BLOCKS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         {**BOTTLENECK, **PREACT, "activate_stem": True},
     ),
     "no_final_norm": ("preact_resnet18", {**SMALL, "final_norm": False}, {**BASIC, **PREACT}),
+    "preact_imagenet": (
+        "preact_resnet18",
+        {**SMALL, "stem": "imagenet"},
+        {**BASIC, **PREACT, "activate_stem": True},
+    ),
     "wide": (
         "wrn_16_4",
         {},
