@@ -17,6 +17,6 @@ def strict_promotion() -> Iterator[None]:
 
 @pytest.fixture
 def standard_promotion(strict_promotion: None) -> Iterator[None]:
-    """JAX's own rules, for tests that run optax's Adam, which does not work with strict promotion."""
+    """JAX's own rules, for tests of what does not work with strict promotion, such as optax's Adam."""
     with jax.numpy_dtype_promotion("standard"):
         yield

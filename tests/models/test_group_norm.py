@@ -16,6 +16,7 @@ NORM = partial(GroupNorm, num_groups=4)
 TINY: dict[str, Any] = {"stage_sizes": (1, 2), "widths": (8, 16), "norm": NORM}
 
 
+@pytest.mark.usefixtures("standard_promotion")
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_it_equals_flaxs(dtype: Any) -> None:
     x = (3 + jax.random.normal(jax.random.key(0), (2, 4, 4, 8))).astype(dtype)
