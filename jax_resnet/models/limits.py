@@ -90,7 +90,7 @@ def check_stages(stage_sizes: Any, widths: Any, *, layers_per_unit: int = 2) -> 
 
 def check_probability(name: str, value: Any) -> None:
     """Raises ModelError unless ``0 <= value < 1``."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= value < 1:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= float(value) < 1:
         raise ModelError(f"{name} is a probability of at least 0 and below 1, not {value!r}")
 
 
