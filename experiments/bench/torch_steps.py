@@ -10,7 +10,7 @@ from torch.nn import functional
 from experiments.bench.case import Case, LayerShape
 from experiments.bench.torch_networks import TorchResNet, TorchVGG
 from jax_resnet.models.blocks import BottleneckBlock
-from jax_resnet.models.registry import find, variant_options
+from jax_resnet.models.registry import find, stem_options, variant_options
 
 Step = Callable[[], None]
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -23,7 +23,8 @@ def network(arch: str, *, variant: str | None = None, **options: Any) -> nn.Modu
         return TorchVGG(**{**row.options, **options})
     block = "bottleneck" if row.block is BottleneckBlock else "basic"
     varied = variant_options(row, variant) if variant else {}
-    return TorchResNet(**{"block": block, **row.options, **varied, **options})
+    options = {**row.options, **varied, **options}
+    return TorchResNet(**{"block": block, **stem_options(options), **options})
 
 
 def prepare(case: Case) -> tuple[Step, int]:

@@ -4,7 +4,8 @@ import sys
 from collections.abc import Sequence
 
 from jax_resnet._cli import FlagParser, UsageError, run_command
-from jax_resnet.models.registry import create_model, find, list_models
+from jax_resnet.models.create import create_model
+from jax_resnet.models.registry import find, list_models
 from jax_resnet.models.summary import Summary, summary
 
 __all__ = ["main"]
