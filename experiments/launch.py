@@ -17,27 +17,34 @@ from collections.abc import Sequence
 
 from experiments.program.distributed import LOST_CODE
 from experiments.program.errors import ConfigError, LaunchError
-from experiments.program.start import start
+from experiments.program.start import ENDING_SIGNALS, start
+from experiments.settings.fields import check_ranges, setting
+from experiments.settings.parser import About, parse_flags
 
-# Seconds: for the others to end by themselves once one has, and then to obey SIGTERM.
+# Seconds that the others have to end by themselves once one has failed, and then after SIGTERM.
 GRACE, PATIENCE = 40.0, 10.0
-# Lines of standard error that are kept of each process that does not write to the terminal.
+# Lines of standard error kept of each process that does not write to the terminal.
 KEPT = 20
+
+ABOUT = About(
+    "Runs what follows -- as several processes of this machine, which train together.",
+    examples=("python -m experiments.launch --processes 2 -- -m experiments.cifar10 --arch resnet20",),
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class LaunchConfig:
-    """What stands before the --."""
+    """Processes."""
 
-    processes: int = 2
-    """How many; the processors are shared out among them."""
+    processes: int = setting(
+        2, "Number of processes; the cores are divided among them.", above=0, at_most=1024, common=True
+    )
 
 
 class Process:
-    """One of the processes; process 0 has the terminal, of the others the last errors are kept."""
+    """One of the processes: process 0 writes to the terminal, the last errors of the others are kept."""
 
     def __init__(self, index: int, command: Sequence[str], cores: set[int]) -> None:
-        """Starts it."""
         self.index = index
         self.errors: collections.deque[str] = collections.deque(maxlen=KEPT)
         quiet = {} if index == 0 else {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
@@ -58,34 +65,34 @@ class Process:
             self.process.send_signal(number)
 
     def end(self) -> str:
-        """How it ended, in words."""
+        """One line about how it ended."""
         self._reader.join(timeout=1)
         code = self.process.returncode
         if code < 0:
             return f"process {self.index} was ended by {signal.Signals(-code).name}"
-        said = [line.removeprefix("error: ") for line in self.errors if line.strip()]
-        return f"process {self.index} ended with exit code {code}" + (f": {said[-1]}" if said else "")
+        printed = [line.removeprefix("error: ") for line in self.errors if line.strip()]
+        return f"process {self.index} ended with exit code {code}" + (f": {printed[-1]}" if printed else "")
 
 
 def launch(command: Sequence[str], processes: int) -> None:
-    """Runs ``python COMMAND --coordinator ...`` so many times at once, and waits for all.
+    """Runs ``python COMMAND --coordinator ...`` as ``processes`` processes, and waits for all of them.
 
     Raises:
         LaunchError: One of them failed; the others are ended.
     """
     address = f"localhost:{free_port()}"
-    cores = sorted(os.sched_getaffinity(0))
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
     running = []
     for index in range(processes):
         flags = ("--coordinator", address, "--num-processes", processes, "--process-id", index)
-        share = set(cores[index::processes]) or {cores[index % len(cores)]}
-        running.append(Process(index, [sys.executable, *command, *map(str, flags)], share))
+        mine = set(cores[index::processes]) or {cores[index % len(cores)]}
+        running.append(Process(index, [sys.executable, *command, *map(str, flags)], mine))
 
     def pass_on(number: int, frame: object) -> None:
         for process in running:
             process.send(number)
 
-    previous = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, *ENDING_SIGNALS)}
     try:
         wait(running)
     finally:
@@ -100,25 +107,25 @@ def launch(command: Sequence[str], processes: int) -> None:
     causes = [process for process in failed if process.process.returncode != LOST_CODE] or failed
     cause = min(causes, key=lambda process: (process.process.returncode > 0, process.index))
     code = cause.process.returncode
-    said_already = cause.index == 0 and code > 0
-    raise LaunchError(code if code > 0 else 128 - code, None if said_already else cause.end())
+    printed = cause.index == 0 and code > 0
+    raise LaunchError(code if code > 0 else 128 - code, None if printed else cause.end())
 
 
 def wait(running: Sequence[Process]) -> None:
-    """Returns when all have ended: by themselves, or soon after one of them failed."""
-    deadline, asked = float("inf"), False
+    """Returns when all processes have ended: by themselves, or soon after one of them failed."""
+    deadline, terminated = float("inf"), False
     while any(process.process.poll() is None for process in running):
         if deadline == float("inf") and any(process.process.poll() for process in running):
             deadline = time.monotonic() + GRACE
         if time.monotonic() > deadline:
             for process in running:
-                process.send(signal.SIGKILL if asked else signal.SIGTERM)
-            deadline, asked = time.monotonic() + PATIENCE, True
+                process.send(signal.SIGKILL if terminated else signal.SIGTERM)
+            deadline, terminated = time.monotonic() + PATIENCE, True
         time.sleep(0.05)
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens at."""
+    """A free port of this machine."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port: int = free.getsockname()[1]
@@ -127,16 +134,12 @@ def free_port() -> int:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Parses the flags and runs."""
-    from experiments.settings.flags import parse_flags
-
     args = list(sys.argv[1:] if args is None else args)
     cut = args.index("--") if "--" in args else len(args)
-    about = "Runs what follows -- as several processes of this machine, which train together."
-    config = parse_flags(LaunchConfig, "python -m experiments.launch", about, args[:cut], LaunchConfig())
-    if config.processes < 1:
-        raise ConfigError(f"--processes must be more than 0, not {config.processes}")
+    config = parse_flags(LaunchConfig, "python -m experiments.launch", ABOUT, args[:cut], LaunchConfig())
+    check_ranges(config)
     if not args[cut + 1 :]:
-        raise ConfigError("after -- comes what to run: -- -m experiments.cifar10 --arch resnet20")
+        raise ConfigError("name a program after --, such as -- -m experiments.cifar10 --arch resnet20")
     launch(args[cut + 1 :], config.processes)
 
 

@@ -10,35 +10,51 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jax_resnet import checkpoint, convert, data, models, optim, train
+    from jax_resnet import (
+        averaging,
+        checkpoint,
+        convert,
+        data,
+        errors,
+        layers,
+        models,
+        optim,
+        parallel,
+        train,
+    )
     from jax_resnet.models import create_model, list_models
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "averaging",
     "checkpoint",
     "convert",
     "create_model",
     "data",
+    "errors",
+    "layers",
     "list_models",
     "models",
     "optim",
+    "parallel",
     "train",
 ]
 
-_SUBMODULES = frozenset(
-    ("averaging", "checkpoint", "convert", "data", "errors", "layers", "models", "optim", "parallel", "train")
-)
-_FUNCTIONS = {"create_model": "jax_resnet.models", "list_models": "jax_resnet.models"}
+# The functions and the modules that define them; every other name in ``__all__`` is a submodule.
+_FUNCTIONS = {
+    "create_model": "jax_resnet.models",
+    "list_models": "jax_resnet.models",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _SUBMODULES:
-        return importlib.import_module(f"jax_resnet.{name}")
     if name in _FUNCTIONS:
         return getattr(importlib.import_module(_FUNCTIONS[name]), name)
+    if name in __all__:
+        return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_SUBMODULES})
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from jax_resnet.errors import ModelError, TrainError
+
 __all__ = ["moving_average", "reestimate_batch_stats"]
 
 
@@ -25,13 +27,22 @@ def moving_average(average: Any, variables: Any, step: jax.Array, decay: float) 
     enough, ``reestimate_batch_stats`` recomputes them.
 
     Args:
-        average: So far; a tree of arrays.
-        variables: After the newest update; a tree of the same structure.
-        step: Updates made, the newest included, from 1.
+        average: The average so far; a tree of arrays.
+        variables: Variables after the newest update; a tree of the same structure.
+        step: Updates made, the newest included, from 1; an integer scalar.
         decay: Weight of the past, in the long run.
+
+    Returns:
+        The new average, of the dtypes of the old one.
     """
+    step = jnp.asarray(step, jnp.float32)
     d = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
-    return jax.tree.map(lambda a, v: (d * a + (1 - d) * v).astype(a.dtype), average, variables)
+
+    def blend(a: jax.Array, v: jax.Array) -> jax.Array:
+        wide = jnp.float64 if a.dtype == jnp.float64 else jnp.float32
+        return (d.astype(wide) * a.astype(wide) + (1 - d).astype(wide) * v.astype(wide)).astype(a.dtype)
+
+    return jax.tree.map(blend, average, variables)
 
 
 def reestimate_batch_stats(
@@ -43,7 +54,7 @@ def reestimate_batch_stats(
 ) -> dict[str, Any]:
     """Replaces the running statistics by their exact average over batches ("precise BatchNorm").
 
-    Each batch passes the network as in training, normalized by its own statistics; the new mean and
+    Each batch passes through the network as in training, normalized by its own statistics; the new mean and
     variance of a layer are the averages of the batches' means and (unbiased) variances, weighted by their
     examples. Unlike a moving average, they do not favor the last batches (Wu and Johnson 2021, section 3;
     PyTorch's ``torch.optim.swa_utils.update_bn``). Frozen layers keep theirs.
@@ -52,17 +63,18 @@ def reestimate_batch_stats(
         model: A network with a ``norm_momentum``.
         variables: Its ``{"params", "batch_stats"}``.
         batches: Images ``(N, H, W, channels)`` as the network sees them in training: augmented, normalized.
-            A new size of batch compiles anew.
-        key: What dropout draws from, where the network has any; ``jax.random.key(0)`` if left out.
+            Each new batch size is compiled anew.
+        key: Key for dropout, where the network has any; ``jax.random.key(0)`` by default.
 
     Returns:
         ``variables`` with the new ``batch_stats``.
 
     Raises:
-        ValueError: There are no batches, or the network has no BatchNorm.
+        ModelError: The network has no BatchNorm.
+        TrainError: There are no batches.
     """
-    if not hasattr(model, "norm_momentum"):
-        raise ValueError(f"{type(model).__name__} has no BatchNorm: there is nothing to estimate")
+    if not hasattr(model, "norm_momentum") or not variables.get("batch_stats"):
+        raise ModelError(f"this {type(model).__name__} has no BatchNorm: there is nothing to estimate")
     # Without momentum the running statistics after a batch are the batch's.
     immediate = model.clone(norm_momentum=0.0)
     base = jax.random.key(0) if key is None else key
@@ -81,7 +93,7 @@ def reestimate_batch_stats(
         total = sums if total is None else [a + b for a, b in zip(total, sums, strict=True)]
         count += len(images)
     if total is None:
-        raise ValueError("no batches: the statistics cannot be estimated")
+        raise TrainError("no batches: the statistics cannot be estimated")
     old, tree = jax.tree.flatten(variables["batch_stats"])
     average = [jnp.asarray(x / count, before.dtype) for x, before in zip(total, old, strict=True)]
     return {**variables, "batch_stats": jax.tree.unflatten(tree, average)}

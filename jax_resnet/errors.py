@@ -1,4 +1,15 @@
-"""Every error of this library, under one base class."""
+"""The errors of this library, under one base class."""
+
+__all__ = [
+    "BatchSizeError",
+    "CheckpointError",
+    "DataError",
+    "JaxResnetError",
+    "ModelError",
+    "TrainError",
+    "ValSizeError",
+    "WeightsError",
+]
 
 
 class JaxResnetError(Exception):
@@ -18,7 +29,7 @@ class WeightsError(JaxResnetError, ValueError):
 
 
 class ModelError(JaxResnetError, ValueError):
-    """An unknown network, or options that a network cannot have."""
+    """An unknown network, options that a network cannot have, or images that it cannot take."""
 
 
 class BatchSizeError(JaxResnetError, ValueError):
@@ -43,3 +54,7 @@ class ValSizeError(JaxResnetError, ValueError):
     def __init__(self, message: str, *, size: int = 0) -> None:  # the default is for pickle
         super().__init__(message)
         self.size = size
+
+
+class TrainError(JaxResnetError, ValueError):
+    """A batch or an option that a step, an optimizer or a schedule cannot take."""

@@ -1,3 +1,5 @@
+"""Moving averages of variables, in a step and in a checkpoint."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,9 @@ from jax_resnet import checkpoint, optim, train
 from jax_resnet.averaging import moving_average
 from jax_resnet.data.augment import make_augment
 from jax_resnet.models import create_model
+from tests.helpers.strict import strict_promotion
+
+__all__ = ["strict_promotion"]
 
 CONFIG = {"model": {"name": "resnet8"}, "data": {}}
 

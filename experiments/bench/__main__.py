@@ -1,5 +1,6 @@
-"""Times training: python -m experiments.bench --against torch."""
+"""Times training: ``python -m experiments.bench --against torch``."""
 
+import importlib
 import sys
 from collections.abc import Sequence
 
@@ -7,34 +8,39 @@ from experiments.program.start import start
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Parses the flags and times."""
-    from experiments.bench import end_to_end, growth, networks, overhead
-    from experiments.bench.config import MODES, BenchConfig
-    from experiments.bench.table import show, write
-    from experiments.program.console import Console
-    from experiments.settings.flags import parse_flags
+    """Parses the flags, times, and prints the tables."""
+    from experiments.bench.config import MODES, PROGRAMS, BenchConfig
+    from experiments.settings.parser import About, parse_flags
 
     config = parse_flags(
         BenchConfig,
         "python -m experiments.bench",
-        "Times training steps in turns, so that the ratios mean something on a busy machine too.",
+        About(
+            "Times training steps round by round, so that the ratios hold on a busy machine too.",
+            examples=(
+                "python -m experiments.bench --against torch",
+                "python -m experiments.bench --against torch --user",
+                "python -m experiments.bench --start",
+            ),
+        ),
         sys.argv[1:] if args is None else args,
         BenchConfig(),
     )
     config.check()
-    console = Console()
-    modes = {
-        "layers": networks.layers,
-        "scaling": growth.scaling,
-        "depth": growth.depth,
-        "loop": overhead.loop_cost,
-        "epoch": end_to_end.whole_epoch,
-    }
-    mode = next((modes[name] for name in MODES if getattr(config, name)), networks.networks)
-    rows = mode(config, console)
-    show(rows)
+
+    from experiments.bench.case import check_networks
+    from experiments.bench.table import format_tables, write_results
+    from experiments.program.console import Console
+
+    check_networks(
+        config.arch, config.image_size, in_torch=config.against == "torch" or config.mode in PROGRAMS
+    )
+    module, function = MODES[config.mode] if config.mode else ("networks", "time_networks")
+    measure = getattr(importlib.import_module(f"experiments.bench.{module}"), function)
+    rows = measure(config, Console())
+    print(format_tables(rows), end="")
     if config.out:
-        write(config, rows)
+        write_results(config, rows)
 
 
 if __name__ == "__main__":

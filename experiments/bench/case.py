@@ -1,21 +1,35 @@
-"""What can be timed: a training step of a network, one layer, or a matrix product, in some framework."""
+"""What the bench can time: a step or an evaluation of a network, a layer, or a matrix product."""
 
 import dataclasses
+import math
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from experiments.program.errors import ConfigError
-from jax_resnet.models import create_model
+from jax_resnet._text import first_line
+from jax_resnet.models import VGG, ResNet, create_model
 from jax_resnet.models.summary import summary
 
+__all__ = [
+    "BATCH_SIZES",
+    "MATMUL_SIZE",
+    "Case",
+    "Framework",
+    "LayerShape",
+    "batch_size_of",
+    "check_networks",
+    "parse_arch",
+]
+
 Framework = Literal["jax_resnet", "flax", "torch", "matmul"]
-# Batch sizes of the usual comparison; others get 64.
+# Batch sizes of the usual comparison; other networks get 64.
 BATCH_SIZES = {"resnet20": 128, "resnet18": 64, "preact_resnet18": 64, "resnet50": 32, "resnext29_32x4d": 32}
 MATMUL_SIZE = 2048
 
 
 @dataclasses.dataclass(frozen=True)
-class Layer:
-    """A convolution without bias, or with ``kernel=0`` BatchNorm and ReLU, on images NHWC."""
+class LayerShape:
+    """A convolution without bias, or with ``kernel=0`` BatchNorm and ReLU, on square NHWC images."""
 
     size: int
     inputs: int
@@ -33,58 +47,78 @@ class Layer:
 
 
 @dataclasses.dataclass(frozen=True)
-class Subject:
+class Case:
     """One thing to time.
 
     Attributes:
         framework: "flax" is this library's network on flax's own layers, unmodified.
-        arch: The network; empty for a matrix product.
-        batch_size: Images a step.
-        dtype: "bf16" in PyTorch is its autocast.
-        conv: Implementation of convolution, of "jax_resnet" only.
-        layout: Of PyTorch's images.
-        options: Of ``create_model``.
-        image_size: Height and width.
-        layer: Only this layer, forward and all gradients.
+        arch: The network's name; empty for a matrix product.
+        batch_size: Images per step.
+        task: "train" for a training step, "evaluate" for logits from running statistics, without gradients.
+        program: How the process of "jax_resnet" is set up: like the experiments', which set malloc before
+            they import jax, or like a library user's, which imports jax first and sets nothing.
+        dtype: Computation type.
+        bf16: What "bf16" is in PyTorch: its autocast, or weights and images cast to bfloat16.
+        conv: Implementation of convolution, for "jax_resnet" only.
+        layout: Memory layout of PyTorch's images.
+        options: Options of ``create_model``.
+        image_size: Height and width of the images in pixels.
+        layer: Time only this layer, forward and with all gradients.
     """
 
     framework: Framework
     arch: str = ""
     batch_size: int = 0
     dtype: Literal["f32", "bf16"] = "f32"
+    task: Literal["train", "evaluate"] = "train"
+    program: Literal["experiments", "user"] = "experiments"
+    bf16: Literal["autocast", "weights"] = "autocast"
     conv: str = "auto"
     layout: Literal["NCHW", "NHWC"] = "NCHW"
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     image_size: int = 32
-    layer: Layer | None = None
+    layer: LayerShape | None = None
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> "Case":
+        """Undoes ``dataclasses.asdict`` after a journey through JSON."""
+        layer = fields["layer"]
+        return cls(**{**fields, "layer": LayerShape(**layer) if layer else None})
 
     @property
     def name(self) -> str:
-        """For tables."""
+        """The implementation, as tables name it."""
+        if self.framework == "torch" and self.dtype == "bf16":
+            return "PyTorch autocast" if self.bf16 == "autocast" else "PyTorch bf16 weights"
         if self.framework == "torch":
-            return "PyTorch autocast" if self.dtype == "bf16" else f"PyTorch {self.layout}"
+            return f"PyTorch {self.layout}"
         if self.framework == "jax_resnet":
-            return "jax_resnet" if self.conv == "auto" else f"jax_resnet, {self.conv} convolution"
+            name = "jax_resnet" if self.conv == "auto" else f"jax_resnet, {self.conv} convolution"
+            return name if self.program == "experiments" else f"{name}, library user's program"
         return {"flax": "plain Flax", "matmul": "matrix product"}[self.framework]
 
     def flops(self) -> int:
-        """Multiplications and additions of a training step: of convolutions and linear layers only.
+        """Floating-point operations per step, of convolutions and linear layers only.
 
-        Backward counts twice forward, as is the custom.
+        A backward pass counts as two forward passes, as is usual.
         """
         if self.framework == "matmul":
             return 2 * MATMUL_SIZE**3
         if self.layer is not None:
             layer = self.layer
-            pixels = self.batch_size * (layer.size // layer.strides) ** 2
+            pixels = self.batch_size * math.ceil(layer.size / layer.strides) ** 2
             return 6 * pixels * layer.kernel**2 * layer.inputs * layer.outputs // layer.groups
         model = create_model(self.arch, **self.options)
         shape = (self.image_size, self.image_size, 3)
-        return 6 * self.batch_size * summary(model, shape).multiply_adds
+        passes = 3 if self.task == "train" else 1
+        return 2 * passes * self.batch_size * summary(model, shape).multiply_adds
 
 
 def parse_arch(text: str) -> tuple[str, dict[str, Any]]:
-    """Reads ``NAME`` or ``NAME@VARIANT``; ResNeXt-29 is pytorch-cifar's where nothing else is said.
+    """Reads ``NAME`` or ``NAME@VARIANT``; a ResNeXt-29 without a variant is pytorch-cifar's.
+
+    Returns:
+        The network's name and the options of ``create_model``.
 
     Raises:
         ConfigError: There is no such network.
@@ -98,3 +132,25 @@ def parse_arch(text: str) -> tuple[str, dict[str, Any]]:
     except ValueError as error:
         raise ConfigError(f"--arch {text}: {error}") from None
     return name, options
+
+
+def check_networks(archs: Sequence[str], image_size: int, *, in_torch: bool) -> None:
+    """Checks that each network exists, takes images of this size, and has a PyTorch form if ``in_torch``.
+
+    Raises:
+        ConfigError: A network does not; the message names it.
+    """
+    for text in archs:
+        name, options = parse_arch(text)
+        model = create_model(name, **options)
+        if in_torch and not isinstance(model, ResNet | VGG):
+            raise ConfigError(f"--arch {text}: has no form in PyTorch here, leave out --against torch")
+        try:
+            summary(model, (image_size, image_size, 3))
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"--arch {text}: {first_line(error)}") from None
+
+
+def batch_size_of(arch: str, batch_size: int | None) -> int:
+    """Images per step: ``batch_size`` if it is given, else the network's usual number."""
+    return batch_size or BATCH_SIZES.get(arch, 64)

@@ -1,62 +1,92 @@
-"""What the bench can be told."""
+"""The flags of the bench."""
 
 import dataclasses
+import importlib.util
+from pathlib import Path
 from typing import Literal
 
 from experiments.program.errors import ConfigError
+from experiments.settings.fields import check_ranges, setting
 
-# Without any, whole training steps are timed.
-MODES = ("layers", "scaling", "depth", "loop", "epoch")
+__all__ = ["MODES", "BenchConfig"]
+
+# What is timed for each flag, as (module, function). Without a flag whole training steps are timed.
+MODES = {
+    "inference": ("inference", "time_inference"),
+    "layers": ("layers", "time_layers"),
+    "scaling": ("growth", "time_growth"),
+    "depth": ("growth", "time_depth"),
+    "loop": ("overhead", "time_overhead"),
+    "epoch": ("end_to_end", "time_epoch"),
+    "start": ("first_step", "time_start"),
+}
+# Modes that run whole programs on this data, beside PyTorch's.
+PROGRAMS = ("epoch", "start")
 
 
 @dataclasses.dataclass(frozen=True)
 class BenchConfig:
-    """What to time, against what."""
+    """What to time, beside what, and for how long."""
 
-    arch: tuple[str, ...] = ("resnet20", "resnet18", "preact_resnet18", "resnet50", "resnext29_32x4d")
-    """Networks; NAME@VARIANT for another's form of one. resnext29_* is pytorch_cifar's by default."""
-    against: Literal["none", "torch", "flax"] = "none"
-    """What to time beside: PyTorch in its layouts, or this library's networks on flax's own layers."""
-    dtype: tuple[Literal["f32", "bf16"], ...] = ("f32", "bf16")
-    """In which the networks compute."""
-    conv: tuple[Literal["auto", "xla", "jax", "onednn"], ...] = ("auto",)
-    """Which of this library's convolutions."""
-    batch_size: int | None = None
-    """Images a step; by default 128 for resnet20, 32 for resnet50 and resnext29, 64 else."""
-    image_size: int = 32
-    """Height and width of the images."""
-    rounds: int = 7
-    """How often each has its turn."""
-    turn_seconds: float = 2.0
-    """How long a turn is."""
-    layers: bool = False
-    """Time the kinds of layers of the networks, one by one."""
-    scaling: bool = False
-    """Vary batch, depth, cardinality and the number of processes."""
-    depth: bool = False
-    """Compile networks of growing depth, rolled into a loop and unrolled."""
-    loop: bool = False
-    """Compare the experiments' loop with its bare step."""
-    epoch: bool = False
-    """Race a whole epoch of the first network on CIFAR-10 against a plain PyTorch program, minutes a turn."""
-    out: str | None = None
-    """A JSON file for the numbers."""
+    arch: tuple[str, ...] = setting(
+        ("resnet20", "resnet18", "preact_resnet18", "resnet50", "resnext29_32x4d"),
+        "networks, as NAME or NAME@VARIANT; resnext29_* is pytorch_cifar's variant",
+        common=True,
+        metavar="NAME",
+    )
+    against: Literal["none", "torch", "flax"] = setting(
+        "none", "rival in the same rounds: PyTorch, or the networks on flax's own layers", common=True
+    )
+    user: bool = setting(
+        False, "time a library user's program too, which imports jax first and sets nothing", common=True
+    )
+    dtype: tuple[Literal["f32", "bf16"], ...] = setting(
+        ("f32", "bf16"), "computation types of the networks", metavar="{f32,bf16}"
+    )
+    conv: tuple[Literal["auto", "xla", "jax", "onednn"], ...] = setting(
+        ("auto",), "implementations of convolution in this library", metavar="{auto,xla,jax,onednn}"
+    )
+    batch_size: int | None = setting(
+        None,
+        "images per step (default: 128 for resnet20, 32 for resnet50 and resnext29_32x4d, else 64)",
+        at_least=1,
+    )
+    image_size: int = setting(32, "height and width of the images in pixels", at_least=1)
+    rounds: int = setting(7, "number of rounds; each case is timed once per round", at_least=1)
+    round_seconds: float = setting(2.0, "seconds for which each case is timed per round", above=0)
+    inference: bool = setting(False, "time evaluation: a batch, and the latency of one image")
+    layers: bool = setting(False, "time each distinct layer of the networks by itself")
+    scaling: bool = setting(False, "vary the batch, depth, cardinality and number of processes")
+    depth: bool = setting(False, "compile networks of growing depth, written out and in loops")
+    loop: bool = setting(False, "compare the experiments' loop with its training step alone")
+    epoch: bool = setting(False, "run an epoch of the first network beside a plain PyTorch program")
+    start: bool = setting(False, "time from the command to the end of the first training step")
+    dataset: Literal["cifar10", "digits"] = setting("cifar10", "data of --epoch and --start")
+    out: str | None = setting(None, "JSON file to write the numbers to", metavar="FILE")
+
+    @property
+    def mode(self) -> str | None:
+        """The mode that is asked for; None for whole training steps."""
+        return next((mode for mode in MODES if getattr(self, mode)), None)
 
     def check(self) -> None:
-        """Finds what cannot be.
+        """Checks the flags.
 
         Raises:
-            ConfigError: Naming the flag.
+            ConfigError: A value or combination is invalid; the message names the flag.
         """
-        asked = [f"--{mode}" for mode in MODES if getattr(self, mode)]
-        if len(asked) > 1:
-            raise ConfigError(f"{' and '.join(asked)} are different benches: choose one")
-        numbers = {
-            "--rounds": self.rounds,
-            "--turn-seconds": self.turn_seconds,
-            "--batch-size": 1 if self.batch_size is None else self.batch_size,
-            "--image-size": self.image_size,
-        }
-        for flag, number in numbers.items():
-            if not number > 0:
-                raise ConfigError(f"{flag} must be more than 0, not {number}")
+        check_ranges(self)
+        modes = [f"--{mode}" for mode in MODES if getattr(self, mode)]
+        if len(modes) > 1:
+            raise ConfigError(f"{' and '.join(modes)} are different benches: choose one")
+        if self.user and self.mode not in (None, "inference"):
+            raise ConfigError(f"--user goes with whole training steps or --inference, not with --{self.mode}")
+        if (self.against == "torch" or self.mode in PROGRAMS) and importlib.util.find_spec("torch") is None:
+            flag = f"--{self.mode}" if self.mode in PROGRAMS else "--against torch"
+            raise ConfigError(f"{flag} needs PyTorch: pip install -e '.[torch]'")
+        if self.against != "none" and self.mode not in (None, "inference", "layers"):
+            raise ConfigError(f"--{self.mode} has no use for --against: leave it out")
+        if self.out is not None and (
+            Path(self.out).is_dir() or not Path(self.out).absolute().parent.is_dir()
+        ):
+            raise ConfigError(f"--out {self.out}: must be a file in a folder that exists")

@@ -1,4 +1,4 @@
-"""An epoch of ``experiments.cifar10``, from the shell to its summary, against a plain PyTorch program."""
+"""One epoch of ``experiments.cifar10``, from the shell to its summary, beside a plain PyTorch program."""
 
 import json
 import statistics
@@ -6,75 +6,94 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from experiments.bench.case import BATCH_SIZES, parse_arch
+from experiments.bench.case import batch_size_of, parse_arch
 from experiments.bench.config import BenchConfig
+from experiments.bench.table import Row
 from experiments.program.console import Console
 from experiments.program.errors import ExperimentError
 
-Turn = dict[str, float]
+__all__ = ["OUR_FLAGS", "epoch_rows", "program_flags", "run_program", "time_epoch"]
+
+# The PyTorch program computes in float32, too.
+OUR_FLAGS = ("--dtype", "f32")
+# What a program reports: "process", "seconds" and "images_per_second".
+Report = dict[str, float]
 
 
-def whole_epoch(config: BenchConfig, console: Console) -> list[dict[str, Any]]:
-    """Both programs in turns, each a process of its own: training, validation, a checkpoint, the test.
+def time_epoch(config: BenchConfig, console: Console) -> list[Row]:
+    """Runs both programs in every round: training, validation, a checkpoint and the test.
 
     Raises:
-        ExperimentError: One of them failed.
+        ExperimentError: A program failed.
     """
     arch, _ = parse_arch(config.arch[0])
-    batch_size = config.batch_size or BATCH_SIZES.get(arch, 64)
-    flags = ["--arch", arch, "--batch-size", str(batch_size)]
-    turns: dict[str, list[Turn]] = {"jax_resnet": [], "PyTorch": []}
-    for turn in range(config.rounds):
+    batch_size = batch_size_of(arch, config.batch_size)
+    flags = program_flags(config)
+    reports: dict[str, list[Report]] = {"jax_resnet": [], "PyTorch": []}
+    for number in range(config.rounds):
         with tempfile.TemporaryDirectory() as folder:
             workdir = Path(folder) / "run"
-            ours = ["experiments.cifar10", *flags, "--epochs", "1", "--workdir", str(workdir)]
+            ours = ["experiments.cifar10", *flags, *OUR_FLAGS, "--epochs", "1", "--workdir", str(workdir)]
             theirs = ["experiments.bench.torch_cifar10", *flags]
-            turns["jax_resnet"].append(timed(ours, workdir / "summary.json"))
-            turns["PyTorch"].append(timed(theirs))
-        last = {by: f"{done[-1]['process']:.0f} s" for by, done in turns.items()}
-        console.line(f"turn {turn + 1} of {config.rounds}: {last}")
-    return epoch_rows(arch, batch_size, turns)
+            reports["jax_resnet"].append(run_program(ours, workdir / "summary.json"))
+            reports["PyTorch"].append(run_program(theirs))
+        last = ", ".join(f"{name} {done[-1]['process']:.0f} s" for name, done in reports.items())
+        console.line(f"round {number + 1} of {config.rounds}: {last}")
+    return epoch_rows(arch, batch_size, reports)
 
 
-def timed(arguments: list[str], summary: Path | None = None) -> Turn:
-    """Runs a module to its end; what it came to is JSON, in a file or else in the last line that it prints.
+def program_flags(config: BenchConfig) -> list[str]:
+    """Flags of the first network and its data, which both programs take."""
+    arch, _ = parse_arch(config.arch[0])
+    sizes = {"cifar10": 5000, "digits": 300}
+    return [
+        *("--arch", arch, "--batch-size", str(batch_size_of(arch, config.batch_size))),
+        *("--dataset", config.dataset, "--val-size", str(sizes[config.dataset])),
+    ]
+
+
+def run_program(arguments: Sequence[str], summary: Path | None = None) -> Report:
+    """Runs ``python -m`` with the arguments to its end and reads its JSON report.
+
+    Args:
+        arguments: A module and its flags.
+        summary: The file with the report; without one it is the last line of standard output.
 
     Raises:
-        ExperimentError: It failed.
+        ExperimentError: The program failed.
     """
     start = time.perf_counter()
     result = subprocess.run([sys.executable, "-m", *arguments], capture_output=True, text=True)
-    process = time.perf_counter() - start
+    seconds = time.perf_counter() - start
     if result.returncode:
-        lines = result.stderr.strip().splitlines() or ["nothing was said"]
+        lines = result.stderr.strip().splitlines() or ["it printed no error"]
         raise ExperimentError(f"{arguments[0]} ended with status {result.returncode}: {lines[-1]}")
-    account = json.loads(summary.read_text() if summary else result.stdout.splitlines()[-1])
-    return {"process": process, **{name: account[name] for name in ("seconds", "images_per_second")}}
+    report = json.loads(summary.read_text() if summary else result.stdout.splitlines()[-1])
+    return {"process": seconds, **{name: report[name] for name in ("seconds", "images_per_second")}}
 
 
-def epoch_rows(arch: str, batch_size: int, turns: dict[str, list[Turn]]) -> list[dict[str, Any]]:
-    """A row a program, of medians, and how many times as fast the first is as the second, turn by turn."""
+def epoch_rows(arch: str, batch_size: int, reports: dict[str, list[Report]]) -> list[Row]:
+    """One row of medians per program, and a row with the median over rounds of the first's speed-up."""
     columns = {
         "training (images/s)": "images_per_second",
         "after set-up (s)": "seconds",
         "whole process (s)": "process",
     }
-    rows: list[dict[str, Any]] = [
+    rows: list[Row] = [
         {
             "network": arch,
             "batch": batch_size,
-            "by": by,
-            **{column: statistics.median(turn[key] for turn in done) for column, key in columns.items()},
+            "by": name,
+            **{column: statistics.median(report[key] for report in done) for column, key in columns.items()},
         }
-        for by, done in turns.items()
+        for name, done in reports.items()
     ]
-    ours, theirs = turns.values()
-    ratios: dict[str, Any] = {"network": arch, "batch": batch_size, "by": "times as fast, median"}
+    ours, theirs = reports.values()
+    ratios: Row = {"network": arch, "batch": batch_size, "by": "times as fast, median"}
     for column, key in columns.items():
-        pairs = zip(ours, theirs, strict=True)
-        faster = statistics.median(theirs[key] / ours[key] for ours, theirs in pairs)
-        ratios[column] = 1 / faster if key == "images_per_second" else faster
+        ratio = statistics.median(b[key] / a[key] for a, b in zip(ours, theirs, strict=True))
+        ratios[column] = 1 / ratio if key == "images_per_second" else ratio
     return [*rows, ratios]

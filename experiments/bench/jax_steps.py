@@ -1,4 +1,4 @@
-"""Steps in JAX, with this library's layers or flax's."""
+"""What is timed in JAX, with this library's layers or flax's."""
 
 import functools
 import time
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from experiments.bench.case import MATMUL_SIZE, Layer, Subject
+from experiments.bench.case import MATMUL_SIZE, Case, LayerShape
 from jax_resnet import optim
 from jax_resnet.layers import BatchNorm, conv_general_dilated, conv_implementation
 from jax_resnet.models import create_model
@@ -21,7 +21,7 @@ DTYPES = {"f32": jnp.float32, "bf16": jnp.bfloat16}
 
 
 class FlaxNorm(nn.Module):
-    """flax's own BatchNorm behind the interface of ours, as somebody without this library has it."""
+    """flax's own BatchNorm behind the interface of ours, for users without this library's layers."""
 
     momentum: float = 0.9
     epsilon: float = 1e-5
@@ -46,29 +46,36 @@ class FlaxNorm(nn.Module):
         return nn.relu(y) if relu else y
 
 
-def prepare(subject: Subject) -> tuple[Step, int]:
-    """A function that makes one step and waits for it, and the number of parameters."""
-    if subject.framework == "matmul":
-        return matrix_product(subject), 0
-    conv: Any = "xla" if subject.framework == "flax" else subject.conv
+def prepare(case: Case) -> tuple[Step, int]:
+    """Returns a function that runs one step and waits for it, and the number of parameters."""
+    if case.framework == "matmul":
+        return matrix_product(case), 0
+    conv: Any = "xla" if case.framework == "flax" else case.conv
     with conv_implementation(conv):
-        return layer_step(subject, subject.layer) if subject.layer else network_step(subject)
+        if case.layer:
+            return layer_step(case, case.layer)
+        return training_step(case) if case.task == "train" else evaluation_step(case)
 
 
-def network_step(subject: Subject) -> tuple[Step, int]:
-    """A whole training step: forward, backward, SGD with momentum and weight decay."""
-    options = dict(subject.options, dtype=DTYPES[subject.dtype])
-    if subject.framework == "flax":
+def make_network(case: Case) -> nn.Module:
+    """Builds the network of a case."""
+    options = dict(case.options, dtype=DTYPES[case.dtype])
+    if case.framework == "flax":
         options["norm"] = FlaxNorm
-    model = create_model(subject.arch, **options)
+    return create_model(case.arch, **options)
+
+
+def training_step(case: Case) -> tuple[Step, int]:
+    """A whole training step: forward, backward, SGD with momentum and weight decay."""
+    model = make_network(case)
     tx = optim.sgd(0.1, momentum=0.9, weight_decay=5e-4)
-    shape = (subject.image_size, subject.image_size, 3)
+    shape = (case.image_size, case.image_size, 3)
     state = create_state(model, tx, jax.random.key(0), shape)
     random = np.random.default_rng(0)
     batch = {
-        "image": jnp.asarray(random.standard_normal((subject.batch_size, *shape), np.float32)),
-        "label": jnp.asarray(random.integers(0, 10, subject.batch_size), jnp.int32),
-        "index": jnp.arange(subject.batch_size, dtype=jnp.int32),
+        "image": jnp.asarray(random.standard_normal((case.batch_size, *shape), np.float32)),
+        "label": jnp.asarray(random.integers(0, 10, case.batch_size), jnp.int32),
+        "index": jnp.arange(case.batch_size, dtype=jnp.int32),
     }
     step = make_train_step(model, tx, lambda keys, images: images)
     compiled = jax.jit(step, donate_argnums=0).lower(state, batch).compile()
@@ -82,11 +89,25 @@ def network_step(subject: Subject) -> tuple[Step, int]:
     return run, parameters
 
 
-def layer_step(subject: Subject, layer: Layer) -> tuple[Step, int]:
+def evaluation_step(case: Case) -> tuple[Step, int]:
+    """Logits of a batch in evaluation mode."""
+    model = make_network(case)
+    shape = (case.image_size, case.image_size, 3)
+    variables = jax.jit(model.init, static_argnames="train")(
+        jax.random.key(0), jnp.zeros((1, *shape)), train=False
+    )
+    images = jnp.asarray(np.random.default_rng(0).standard_normal((case.batch_size, *shape), np.float32))
+    apply = jax.jit(lambda variables, images: model.apply(variables, images, train=False))
+    compiled = apply.lower(variables, images).compile()
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+    return waiting_step(lambda: compiled(variables, images)), parameters
+
+
+def layer_step(case: Case, layer: LayerShape) -> tuple[Step, int]:
     """One layer's output and the gradients of its input and parameters."""
-    dtype = DTYPES[subject.dtype]
+    dtype = DTYPES[case.dtype]
     random = np.random.default_rng(0)
-    x = jnp.asarray(random.standard_normal((subject.batch_size, layer.size, layer.size, layer.inputs)), dtype)
+    x = jnp.asarray(random.standard_normal((case.batch_size, layer.size, layer.size, layer.inputs)), dtype)
     module: Any
     if layer.kernel:
         module = nn.Conv(
@@ -101,7 +122,7 @@ def layer_step(subject: Subject, layer: Layer) -> tuple[Step, int]:
         )
         variables, options = module.init(jax.random.key(0), x), {}
     else:
-        module = (FlaxNorm if subject.framework == "flax" else BatchNorm)(dtype=dtype)
+        module = (FlaxNorm if case.framework == "flax" else BatchNorm)(dtype=dtype)
         variables = module.init(jax.random.key(0), x, train=True)
         options = {"train": True, "relu": True, "mutable": ["batch_stats"]}
     y = jax.eval_shape(lambda v, x: _first(module.apply(v, x, **options)), variables, x)
@@ -112,17 +133,17 @@ def layer_step(subject: Subject, layer: Layer) -> tuple[Step, int]:
         return y, pull(gradient)
 
     compiled = jax.jit(forward_and_backward).lower(variables, x, gradient).compile()
-    return waiting(lambda: compiled(variables, x, gradient)), 0
+    return waiting_step(lambda: compiled(variables, x, gradient)), 0
 
 
 def _first(result: Any) -> jax.Array:
     return result[0] if isinstance(result, tuple) else result
 
 
-def matrix_product(subject: Subject) -> Step:
-    """A square matrix product: XLA's or, where that is faster, the convolution of one pixel that it is."""
+def matrix_product(case: Case) -> Step:
+    """A square matrix product: XLA's, or the equal convolution with one pixel where that is faster."""
     random = np.random.default_rng(0)
-    a = jnp.asarray(random.standard_normal((MATMUL_SIZE, MATMUL_SIZE)), DTYPES[subject.dtype])
+    a = jnp.asarray(random.standard_normal((MATMUL_SIZE, MATMUL_SIZE)), DTYPES[case.dtype])
     pixels = functools.partial(
         conv_general_dilated,
         window_strides=(1, 1),
@@ -130,11 +151,13 @@ def matrix_product(subject: Subject) -> Step:
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
     products = (jnp.matmul, lambda a, b: pixels(a[None, None], b[None, None])[0, 0])
-    steps = [waiting(functools.partial(jax.jit(product).lower(a, a).compile(), a, a)) for product in products]
-    return min(steps, key=_quickest)
+    steps = [
+        waiting_step(functools.partial(jax.jit(product).lower(a, a).compile(), a, a)) for product in products
+    ]
+    return min(steps, key=_fastest_seconds)
 
 
-def _quickest(step: Step) -> float:
+def _fastest_seconds(step: Step) -> float:
     step()
     seconds = []
     for _ in range(3):
@@ -144,8 +167,8 @@ def _quickest(step: Step) -> float:
     return min(seconds)
 
 
-def waiting(compute: Callable[[], Any]) -> Step:
-    """The same, waiting for its result."""
+def waiting_step(compute: Callable[[], Any]) -> Step:
+    """Returns a step that computes and waits for the result."""
 
     def run() -> None:
         jax.block_until_ready(compute())

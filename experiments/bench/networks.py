@@ -1,109 +1,96 @@
-"""Training steps of whole networks, and of their layers one by one."""
+"""Training steps of whole networks."""
 
+import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Literal
 
-from experiments.bench.case import BATCH_SIZES, Subject, parse_arch
+from experiments.bench.case import Case, batch_size_of, parse_arch
 from experiments.bench.config import BenchConfig
-from experiments.bench.layers import layers_of
-from experiments.bench.timing import Result, race, race_in_one_process_each
+from experiments.bench.table import Row
+from experiments.bench.timing import Timing, interleaved
 from experiments.program.console import Console
 
-Row = dict[str, Any]
+__all__ = ["best_rival", "network_cases", "network_rows", "time_networks"]
 
 
-def subjects_of(config: BenchConfig, arch: str, batch_size: int, options: dict[str, Any]) -> list[Subject]:
-    """Everything to be timed of one network."""
-    common: dict[str, Any] = {"arch": arch, "batch_size": batch_size, "options": options}
-    common["image_size"] = config.image_size
-    subjects = [
-        Subject("jax_resnet", dtype=dtype, conv=conv, **common)
+def network_cases(config: BenchConfig, network: Case) -> list[Case]:
+    """Every implementation and computation type of a network that the flags ask for.
+
+    Args:
+        config: The flags.
+        network: A case whose network, options, images and task all cases share.
+    """
+    programs: tuple[Literal["experiments", "user"], ...] = ("experiments", "user")
+    cases = [
+        dataclasses.replace(network, dtype=dtype, conv=conv, program=program)
         for conv in config.conv
         for dtype in config.dtype
+        for program in (programs if config.user else programs[:1])
     ]
     if config.against == "flax":
-        subjects += [Subject("flax", dtype=dtype, **common) for dtype in config.dtype]
+        cases += [dataclasses.replace(network, framework="flax", dtype=dtype) for dtype in config.dtype]
     if config.against == "torch":
-        for dtype in config.dtype:
-            layouts: Sequence[Any] = ("NCHW", "NHWC") if dtype == "f32" else ("NHWC",)
-            subjects += [Subject("torch", dtype=dtype, layout=layout, **common) for layout in layouts]
-    return subjects
+        cases += torch_cases(config, dataclasses.replace(network, framework="torch"))
+    return cases
 
 
-def networks(config: BenchConfig, console: Console) -> list[Row]:
-    """Whole training steps, and their ratio to the best float32 step of the other framework."""
+def torch_cases(config: BenchConfig, network: Case) -> list[Case]:
+    """PyTorch's float32 in both layouts, and its bfloat16 in the faster one."""
+    cases = []
+    if "f32" in config.dtype:
+        cases += [dataclasses.replace(network, layout="NCHW"), dataclasses.replace(network, layout="NHWC")]
+    if "bf16" in config.dtype:
+        cases.append(dataclasses.replace(network, dtype="bf16", layout="NHWC"))
+        if network.task == "evaluate":  # where casting the weights is usual too
+            cases.append(dataclasses.replace(network, dtype="bf16", layout="NHWC", bf16="weights"))
+    return cases
+
+
+def time_networks(config: BenchConfig, console: Console) -> list[Row]:
+    """Times whole training steps, beside matrix products of the same computation types."""
     rows: list[Row] = []
     for text in config.arch:
         arch, options = parse_arch(text)
-        batch_size = config.batch_size or BATCH_SIZES.get(arch, 64)
-        subjects = subjects_of(config, arch, batch_size, options)
-        console.line(f"{arch}: {', '.join(f'{s.name} {s.dtype}' for s in subjects)}")
-        results = race(
-            [*subjects, *(Subject("matmul", dtype=dtype) for dtype in config.dtype)],
+        batch_size = batch_size_of(arch, config.batch_size)
+        network = Case("jax_resnet", arch, batch_size, options=options, image_size=config.image_size)
+        cases = network_cases(config, network)
+        console.line(f"{arch}: {', '.join(f'{case.name} {case.dtype}' for case in cases)}")
+        timings = interleaved(
+            [*cases, *(Case("matmul", dtype=dtype) for dtype in config.dtype)],
             rounds=config.rounds,
-            turn_seconds=config.turn_seconds,
-            tell=console.line,
+            round_seconds=config.round_seconds,
+            progress=console.line,
         )
-        rows += network_rows(arch, results)
+        rows += network_rows(arch, timings)
     return rows
 
 
-def network_rows(arch: str, results: list[Result]) -> list[Row]:
-    """The results of one network, and after them those of the matrix products."""
-    products = {r.subject.dtype: r for r in results if r.subject.framework == "matmul"}
-    rivals = [r for r in results if r.subject.framework in ("torch", "flax") and r.subject.dtype == "f32"]
-    best = max((rival.images_per_second for rival in rivals), default=None)
+def best_rival(timings: Sequence[Timing]) -> float | None:
+    """Images per second of the other framework's fastest float32 case; None without another framework."""
+    rivals = [t for t in timings if t.case.framework in ("torch", "flax") and t.case.dtype == "f32"]
+    return max((rival.images_per_second for rival in rivals), default=None)
+
+
+def network_rows(arch: str, timings: Sequence[Timing]) -> list[Row]:
+    """One row per timing, with its ratio to the other framework's best float32 step."""
+    products = {t.case.dtype: t for t in timings if t.case.framework == "matmul"}
+    best = best_rival(timings)
     return [
         {
             "network": arch,
-            "batch": result.subject.batch_size or None,
-            "dtype": result.subject.dtype,
-            "by": result.subject.name,
-            "step (ms)": 1e3 * result.median,
-            "spread (%)": 100 * result.spread,
-            "images/s": result.images_per_second or None,
-            "to best f32 rival": result.images_per_second / best if best and result.parameters else None,
-            "GFLOP/s": result.gflops,
-            "of matrix product (%)": 100 * result.gflops / products[result.subject.dtype].gflops,
-            "start (s)": result.start_seconds,
-            "peak memory (MiB)": result.peak_bytes / 2**20,
-            "parameters": result.parameters or None,
+            "batch": timing.case.batch_size or None,
+            "dtype": timing.case.dtype,
+            "by": timing.case.name,
+            "program": timing.case.program if timing.case.framework == "jax_resnet" else None,
+            "step (ms)": 1e3 * timing.median,
+            "spread (%)": 100 * timing.spread,
+            "images/s": timing.images_per_second or None,
+            "to best f32 rival": timing.images_per_second / best if best and timing.parameters else None,
+            "GFLOP/s": timing.gflops,
+            "of matrix product (%)": 100 * timing.gflops / products[timing.case.dtype].gflops,
+            "start (s)": timing.start_seconds,
+            "peak memory (MiB)": timing.peak_bytes / 2**20,
+            "parameters": timing.parameters or None,
         }
-        for result in results
+        for timing in timings
     ]
-
-
-def layers(config: BenchConfig, console: Console) -> list[Row]:
-    """Every kind of layer of a network, forward and backward."""
-    rows: list[Row] = []
-    for text in config.arch:
-        arch, options = parse_arch(text)
-        batch_size = config.batch_size or BATCH_SIZES.get(arch, 64)
-        counted = layers_of(arch, options, config.image_size)
-        console.line(f"{arch}: {len(counted)} kinds of layers")
-        table = [
-            [
-                Subject("jax_resnet", conv=conv, batch_size=batch_size, dtype=dtype, layer=layer)
-                for conv in config.conv
-                for dtype in config.dtype
-            ]
-            + [
-                Subject(config.against, layout="NHWC", batch_size=batch_size, dtype=dtype, layer=layer)
-                for dtype in config.dtype
-                if config.against != "none"
-            ]
-            for layer in counted
-        ]
-        results = race_in_one_process_each(table, rounds=config.rounds, turn_seconds=config.turn_seconds / 5)
-        for (layer, count), row in zip(counted.items(), results, strict=True):
-            rows.append({"network": arch, "layer": str(layer), "times": count})
-            for result in row:
-                name = f"{result.subject.name} {result.subject.dtype} (ms)"
-                rows[-1][name] = 1e3 * result.median
-            if layer.kernel:
-                rows[-1]["GFLOP/s, first"] = row[0].gflops
-        total: Row = {"network": arch, "layer": "all", "times": sum(counted.values())}
-        for name in [key for key in rows[-1] if key.endswith("(ms)")]:
-            total[name] = sum(r["times"] * r[name] for r in rows if r["network"] == arch)
-        rows.append(total)
-    return rows

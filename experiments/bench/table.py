@@ -1,33 +1,47 @@
-"""The numbers for people and for programs."""
+"""The bench's numbers, printed for people and written for programs."""
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from experiments.bench.config import BenchConfig
 from experiments.runs.environment import provenance
+from experiments.runs.markdown import markdown_table
+from jax_resnet._files import write_text
+
+__all__ = ["PROGRAM_TITLES", "Row", "format_rows", "format_tables", "write_results"]
+
+# From a column's title to its value; a missing value is an empty cell. "program" is not printed: it says
+# which of the tables of PROGRAM_TITLES the row belongs to, and None that it belongs to all.
+Row = dict[str, Any]
+PROGRAM_TITLES = {
+    "experiments": "The experiments' program: malloc set before jax is imported",
+    "user": "A library user's program: jax imported first, nothing set",
+}
 
 
-def show(rows: list[dict[str, Any]]) -> None:
-    """Prints a Markdown table, which terminals and READMEs both show well."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    cells = [names, *([_text(row.get(name)) for name in names] for row in rows)]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(names))]
-    # Numbers to the right, which a colon says in Markdown.
-    right = [all(not isinstance(row.get(name), str) for row in rows) for name in names]
-    for number, line in enumerate(cells):
-        padded = (c.rjust(w) if r else c.ljust(w) for c, w, r in zip(line, widths, right, strict=True))
-        print(f"| {' | '.join(padded)} |")
-        if number == 0:
-            print(
-                "|"
-                + "|".join("-" * (w + 1) + (":" if r else "-") for w, r in zip(widths, right, strict=True))
-                + "|"
-            )
+def format_tables(rows: Sequence[Row]) -> str:
+    """Formats rows as one Markdown table, or where programs are compared as one per program."""
+    programs = [name for name in PROGRAM_TITLES if any(row.get("program") == name for row in rows)]
+    if len(programs) < 2:
+        return format_rows(rows)
+    tables = (
+        f"{PROGRAM_TITLES[program]}\n\n{format_rows([r for r in rows if r['program'] in (None, program)])}"
+        for program in programs
+    )
+    return "\n".join(tables)
 
 
-def _text(value: Any) -> str:
+def format_rows(rows: Sequence[Row]) -> str:
+    """Formats rows as a Markdown table, which terminals and READMEs both show well."""
+    names = [name for name in dict.fromkeys(name for row in rows for name in row) if name != "program"]
+    numeric = [all(not isinstance(row.get(name), str) for row in rows) for name in names]
+    return markdown_table(names, [[_cell(row.get(name)) for name in names] for row in rows], numeric)
+
+
+def _cell(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
@@ -35,8 +49,8 @@ def _text(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def write(config: BenchConfig, rows: list[dict[str, Any]]) -> None:
-    """Writes rows, settings and versions as JSON."""
+def write_results(config: BenchConfig, rows: Sequence[Row]) -> None:
+    """Writes rows, flags and versions to ``config.out`` as JSON."""
     content = {"config": dataclasses.asdict(config), **provenance(), "rows": rows}
     assert config.out is not None
-    Path(config.out).write_text(json.dumps(content, indent=2) + "\n")
+    write_text(Path(config.out), json.dumps(content, indent=2) + "\n")

@@ -1,33 +1,31 @@
-"""Times subjects in turns, so that whatever else the machine does falls on all of them alike."""
+"""Times cases round by round, so that other work on the machine slows all of them equally."""
 
 import contextlib
 import dataclasses
-import json
 import math
 import os
 import statistics
-import subprocess
-import sys
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
-from experiments.bench.case import Subject
-from experiments.program.errors import ExperimentError
+from experiments.bench.case import Case
+from experiments.bench.process import Worker
+
+__all__ = ["Timing", "interleaved", "interleaved_rows", "one_after_another", "simultaneous"]
 
 
 @dataclasses.dataclass
-class Result:
-    """What came of a subject.
+class Timing:
+    """The measured times of a case.
 
     Attributes:
-        subject: What was timed.
+        case: What was timed.
         start_seconds: From nothing to the end of the first step, compilation included.
-        parameters: Of the network.
-        seconds: Of every step.
-        peak_bytes: Largest resident memory of its process; 0 where a process had several subjects.
+        parameters: Trained numbers of the network; 0 for a layer or a matrix product.
+        seconds: Duration of each step.
+        peak_bytes: Largest resident memory of the process; 0 where one process timed several cases.
     """
 
-    subject: Subject
+    case: Case
     start_seconds: float
     parameters: int
     seconds: list[float] = dataclasses.field(default_factory=list)
@@ -35,12 +33,12 @@ class Result:
 
     @property
     def median(self) -> float:
-        """Seconds of a step."""
+        """Median duration of a step in seconds."""
         return statistics.median(self.seconds)
 
     @property
     def spread(self) -> float:
-        """Half the distance of the quartiles, over the median."""
+        """Half the interquartile range divided by the median."""
         if len(self.seconds) < 2:
             return 0.0
         low, _, high = statistics.quantiles(self.seconds, n=4)
@@ -48,167 +46,140 @@ class Result:
 
     @property
     def images_per_second(self) -> float:
-        """At the median."""
-        return self.subject.batch_size / self.median
+        """Images per second at the median; 0 for a matrix product."""
+        return self.case.batch_size / self.median
 
     @property
     def gflops(self) -> float:
-        """Billions of operations a second at the median, see ``Subject.flops``."""
-        return self.subject.flops() / self.median / 1e9
+        """Billions of floating-point operations per second at the median, see ``Case.flops``."""
+        return self.case.flops() / self.median / 1e9
 
 
-class Worker:
-    """A process that times what it is told; see ``worker``."""
+class TimedCase:
+    """A case that a worker has prepared, and its timing so far."""
 
-    def __init__(self, framework: str, cores: Sequence[int] = ()) -> None:
-        """Starts it, on some of the processors only where ``cores`` are given."""
-        # The experiments set malloc as this does; others run as their users find them.
-        flags = ["--keep-freed-memory"] if framework == "jax_resnet" else []
-        flags += ["--cores", *map(str, cores)] if cores else []
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "experiments.bench.worker", *flags],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def ask(self, command: dict[str, Any]) -> dict[str, Any]:
-        """Sends a command and waits for the answer.
+    def __init__(self, worker: Worker, case: Case) -> None:
+        """Lets the worker prepare the case, which takes its first steps.
 
         Raises:
-            ExperimentError: It failed; the message has what.
+            ExperimentError: The case failed.
         """
-        self.tell(command)
-        return self.answer()
+        answer = worker.request({"prepare": dataclasses.asdict(case)})
+        self._worker, self._index = worker, answer["index"]
+        self.timing = Timing(case, answer["start_seconds"], answer["parameters"])
 
-    def tell(self, command: dict[str, Any]) -> None:
-        """Sends a command."""
-        assert self._process.stdin is not None
-        # Where it has ended, that there is no answer says so.
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(json.dumps(command) + "\n")
-            self._process.stdin.flush()
+    def run_round(self, seconds: float) -> None:
+        """Times as many steps as take about ``seconds``, after one with cold caches that is not counted."""
+        steps = math.ceil(seconds / self.timing.median) if self.timing.seconds else 2
+        self.send_steps(steps + 1)
+        self.receive_steps(skip=1)
 
-    def answer(self) -> dict[str, Any]:
-        """Waits for the answer to a command.
+    def send_steps(self, steps: int) -> None:
+        """Starts that many steps without waiting for them."""
+        self._worker.send({"index": self._index, "steps": steps})
 
-        Raises:
-            ExperimentError: It failed; the message has what.
-        """
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise ExperimentError(f"a timed process ended with status {self._process.wait()}: out of memory?")
-        answer = json.loads(line)
-        if "error" in answer:
-            raise ExperimentError(answer["error"])
-        return answer
-
-    def close(self) -> None:
-        """Ends it."""
-        self._process.kill()
-        self._process.communicate()
+    def receive_steps(self, skip: int = 0) -> None:
+        """Waits for the steps that were started, and records all but the first ``skip``."""
+        answer = self._worker.receive()
+        self.timing.seconds += answer["seconds"][skip:]
+        self.timing.peak_bytes = answer["peak_bytes"]
 
 
-def race(
-    subjects: Sequence[Subject],
+@contextlib.contextmanager
+def _workers(cases: Sequence[Case], cores: Sequence[Sequence[int]] | None = None) -> Iterator[list[Worker]]:
+    """Starts a process for each case, each on its own ``cores`` where they are given."""
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(Worker(case, cores[i] if cores else ())) for i, case in enumerate(cases)]
+
+
+def _prepare(workers: Sequence[Worker], cases: Sequence[Case]) -> list[TimedCase]:
+    return [TimedCase(worker, case) for worker, case in zip(workers, cases, strict=True)]
+
+
+def interleaved(
+    cases: Sequence[Case],
     *,
     rounds: int,
-    turn_seconds: float,
-    at_once: bool = True,
-    tell: Callable[[str], None] = lambda line: None,
-) -> list[Result]:
-    """Times each subject in a process of its own, in ``rounds`` turns of about ``turn_seconds``.
+    round_seconds: float,
+    progress: Callable[[str], None] = lambda line: None,
+) -> list[Timing]:
+    """Times each case in its own process for about ``round_seconds`` per round.
 
     Args:
-        subjects: What to time.
-        rounds: How many turns each has.
-        turn_seconds: How long a turn is.
-        at_once: Let all take turns; else one after another has all its turns, which takes less memory.
-        tell: Hears of progress.
+        cases: What to time.
+        rounds: Number of rounds.
+        round_seconds: Seconds per case and round.
+        progress: Called with one line after each round.
 
     Raises:
-        ExperimentError: A subject failed.
+        ExperimentError: A case failed.
     """
-    if not at_once:
-        return [race([s], rounds=rounds, turn_seconds=turn_seconds, tell=tell)[0] for s in subjects]
-    workers: list[Worker] = []
-    results: list[Result] = []
-    try:
-        for subject in subjects:
-            workers.append(Worker(subject.framework))
-            answer = workers[-1].ask({"prepare": dataclasses.asdict(subject)})
-            results.append(Result(subject, answer["start_seconds"], answer["parameters"]))
-        for turn in range(rounds):
-            for worker, result in zip(workers, results, strict=True):
-                take_turn(worker, 0, result, turn_seconds)
-            tell(f"turn {turn + 1} of {rounds}")
-    finally:
-        for worker in workers:
-            worker.close()
-    return results
+    with _workers(cases) as workers:
+        prepared = _prepare(workers, cases)
+        for number in range(rounds):
+            for timed in prepared:
+                timed.run_round(round_seconds)
+            progress(f"round {number + 1} of {rounds}")
+    return [timed.timing for timed in prepared]
 
 
-def race_together(subjects: Sequence[Subject], *, rounds: int) -> Result:
-    """Times subjects that all run at the same time, each in a process with its share of the processors.
-
-    They exchange nothing; a step is over when the last of them is.
+def one_after_another(cases: Sequence[Case], *, rounds: int, round_seconds: float) -> list[Timing]:
+    """Times all rounds of a case before the next case: needs the memory of one case at a time.
 
     Raises:
-        ExperimentError: A subject failed.
+        ExperimentError: A case failed.
     """
-    cores = sorted(os.sched_getaffinity(0))
-    share = max(len(cores) // len(subjects), 1)
-    workers = []
-    try:
-        for i, subject in enumerate(subjects):
-            workers.append(Worker(subject.framework, cores[i * share : (i + 1) * share]))
-        answers = [w.ask({"prepare": dataclasses.asdict(s)}) for w, s in zip(workers, subjects, strict=True)]
-        together = Result(subjects[0], max(a["start_seconds"] for a in answers), answers[0]["parameters"])
-        for _ in range(5 * rounds):
-            for worker in workers:
-                worker.tell({"index": 0, "steps": 1})
-            ends = [worker.answer() for worker in workers]
-            together.seconds.append(max(end["seconds"][0] for end in ends))
-            together.peak_bytes = sum(end["peak_bytes"] for end in ends)
-    finally:
-        for worker in workers:
-            worker.close()
-    return together
+    return [interleaved([case], rounds=rounds, round_seconds=round_seconds)[0] for case in cases]
 
 
-def race_in_one_process_each(
-    subjects: Sequence[Sequence[Subject]], *, rounds: int, turn_seconds: float
-) -> list[list[Result]]:
-    """Times small things: a process for each position of the rows, the rows one after another.
+def interleaved_rows(
+    rows: Sequence[Sequence[Case]], *, rounds: int, round_seconds: float
+) -> list[list[Timing]]:
+    """Times rows of small cases, one row after another, with one process per column.
 
     Raises:
-        ExperimentError: A subject failed.
+        ExperimentError: A case failed.
     """
-    workers = [Worker(subject.framework) for subject in subjects[0]]
     table = []
-    try:
-        for row in subjects:
-            results, indices = [], []
-            for worker, subject in zip(workers, row, strict=True):
-                answer = worker.ask({"prepare": dataclasses.asdict(subject)})
-                indices.append(answer["index"])
-                results.append(Result(subject, answer["start_seconds"], answer["parameters"]))
+    with _workers(rows[0]) as workers:
+        for cases in rows:
+            prepared = _prepare(workers, cases)
             for _ in range(rounds):
-                for worker, index, result in zip(workers, indices, results, strict=True):
-                    take_turn(worker, index, result, turn_seconds)
-            for result in results:
-                result.peak_bytes = 0
-            table.append(results)
-    finally:
-        for worker in workers:
-            worker.close()
+                for timed in prepared:
+                    timed.run_round(round_seconds)
+            table.append([dataclasses.replace(timed.timing, peak_bytes=0) for timed in prepared])
     return table
 
 
-def take_turn(worker: Worker, index: int, result: Result, seconds: float) -> None:
-    """Times as many steps as take about ``seconds``, after one that finds the caches cold."""
-    steps = 2 if not result.seconds else math.ceil(seconds / result.median)
-    answer = worker.ask({"index": index, "steps": steps + 1})
-    result.seconds += answer["seconds"][1:]
-    result.peak_bytes = answer["peak_bytes"]
+def simultaneous(cases: Sequence[Case], *, rounds: int) -> Timing:
+    """Times cases that run at the same time, each in a process with an equal part of the processors.
+
+    The processes exchange nothing. A step ends when the slowest process has finished it.
+
+    Raises:
+        ExperimentError: A case failed.
+    """
+    with _workers(cases, _equal_parts(len(cases))) as workers:
+        prepared = _prepare(workers, cases)
+        for _ in range(5 * rounds):
+            for timed in prepared:
+                timed.send_steps(1)
+            for timed in prepared:
+                timed.receive_steps()
+    timings = [timed.timing for timed in prepared]
+    return Timing(
+        case=cases[0],
+        start_seconds=max(timing.start_seconds for timing in timings),
+        parameters=timings[0].parameters,
+        seconds=[max(steps) for steps in zip(*(timing.seconds for timing in timings), strict=True)],
+        peak_bytes=sum(timing.peak_bytes for timing in timings),
+    )
+
+
+def _equal_parts(count: int) -> list[list[int]] | None:
+    """Divides this process's processors into ``count`` equal parts; None where the system cannot pin."""
+    if not hasattr(os, "sched_getaffinity"):  # macOS, Windows
+        return None
+    cores = sorted(os.sched_getaffinity(0))
+    size = max(len(cores) // count, 1)
+    return [cores[i * size : (i + 1) * size] for i in range(count)]

@@ -1,4 +1,4 @@
-"""The same steps in PyTorch, eager, as its users run them."""
+"""What is timed in PyTorch, in eager mode, as its users run it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,46 +7,49 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from experiments.bench.case import Layer, Subject
+from experiments.bench.case import Case, LayerShape
 from experiments.bench.torch_networks import TorchResNet, TorchVGG
 from jax_resnet.models.blocks import BottleneckBlock
-from jax_resnet.models.registry import find, variant_options
+from jax_resnet.models.registry import find, stem_options, variant_options
 
 Step = Callable[[], None]
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def network(arch: str, *, variant: str | None = None, **options: Any) -> nn.Module:
-    """PyTorch's form of a network of ``create_model``."""
+    """Builds the PyTorch form of a network of ``create_model``."""
     row = find(arch)
     if row.block is None:
         return TorchVGG(**{**row.options, **options})
     block = "bottleneck" if row.block is BottleneckBlock else "basic"
     varied = variant_options(row, variant) if variant else {}
-    return TorchResNet(**{"block": block, **row.options, **varied, **options})
+    options = {**row.options, **varied, **options}
+    return TorchResNet(**{"block": block, **stem_options(options), **options})
 
 
-def prepare(subject: Subject) -> tuple[Step, int]:
-    """A function that makes one step and waits for it, and the number of parameters."""
+def prepare(case: Case) -> tuple[Step, int]:
+    """Returns a function that runs one step and waits for it, and the number of parameters."""
     torch.manual_seed(0)
-    return layer_step(subject, subject.layer) if subject.layer else network_step(subject)
+    if case.layer:
+        return layer_step(case, case.layer)
+    return training_step(case) if case.task == "train" else evaluation_step(case)
 
 
-def _place(x: Any, subject: Subject) -> Any:
-    layout = torch.channels_last if subject.layout == "NHWC" else torch.contiguous_format
+def _place(x: Any, case: Case) -> Any:
+    layout = torch.channels_last if case.layout == "NHWC" else torch.contiguous_format
     return x.to(DEVICE, memory_format=layout)
 
 
-def network_step(subject: Subject) -> tuple[Step, int]:
+def training_step(case: Case) -> tuple[Step, int]:
     """A whole training step: forward, backward, SGD with momentum and weight decay."""
-    model = _place(network(subject.arch, **subject.options), subject).train()
+    model = _place(network(case.arch, **case.options), case).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
-    images = _place(torch.randn(subject.batch_size, 3, subject.image_size, subject.image_size), subject)
-    labels = torch.randint(0, 10, (subject.batch_size,), device=DEVICE)
+    images = _place(torch.randn(case.batch_size, 3, case.image_size, case.image_size), case)
+    labels = torch.randint(0, 10, (case.batch_size,), device=DEVICE)
 
     def run() -> None:
         optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(DEVICE, torch.bfloat16, enabled=subject.dtype == "bf16"):
+        with torch.autocast(DEVICE, torch.bfloat16, enabled=case.dtype == "bf16"):
             loss = functional.cross_entropy(model(images), labels)
         loss.backward()
         optimizer.step()
@@ -55,9 +58,25 @@ def network_step(subject: Subject) -> tuple[Step, int]:
     return run, sum(p.numel() for p in model.parameters())
 
 
-def layer_step(subject: Subject, layer: Layer) -> tuple[Step, int]:
+def evaluation_step(case: Case) -> tuple[Step, int]:
+    """Logits of a batch in evaluation mode, without the bookkeeping of gradients."""
+    model = _place(network(case.arch, **case.options), case).eval()
+    images = _place(torch.randn(case.batch_size, 3, case.image_size, case.image_size), case)
+    if case.dtype == "bf16" and case.bf16 == "weights":
+        model, images = model.to(torch.bfloat16), images.to(torch.bfloat16)
+    autocast = case.dtype == "bf16" and case.bf16 == "autocast"
+
+    def run() -> None:
+        with torch.inference_mode(), torch.autocast(DEVICE, torch.bfloat16, enabled=autocast):
+            model(images)
+        _wait()
+
+    return run, sum(p.numel() for p in model.parameters())
+
+
+def layer_step(case: Case, layer: LayerShape) -> tuple[Step, int]:
     """One layer's output and the gradients of its input and parameters."""
-    dtype = torch.bfloat16 if subject.dtype == "bf16" else torch.float32
+    dtype = torch.bfloat16 if case.dtype == "bf16" else torch.float32
     module: nn.Module
     if layer.kernel:
         module = nn.Conv2d(
@@ -71,14 +90,18 @@ def layer_step(subject: Subject, layer: Layer) -> tuple[Step, int]:
         ).to(dtype)
     else:
         module = nn.Sequential(nn.BatchNorm2d(layer.inputs), nn.ReLU(inplace=True))
-    module = _place(module, subject)
-    images = torch.randn(subject.batch_size, layer.inputs, layer.size, layer.size, dtype=dtype)
-    images = _place(images, subject).requires_grad_()
+    module = _place(module, case)
+    images = torch.randn(case.batch_size, layer.inputs, layer.size, layer.size, dtype=dtype)
+    images = _place(images, case).requires_grad_()
     gradient = torch.randn_like(module(images))
 
     def run() -> None:
         torch.autograd.grad(module(images), [images, *module.parameters()], gradient)
-        if DEVICE == "cuda":
-            torch.cuda.synchronize()
+        _wait()
 
     return run, 0
+
+
+def _wait() -> None:
+    if DEVICE == "cuda":
+        torch.cuda.synchronize()

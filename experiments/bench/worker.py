@@ -1,6 +1,6 @@
-"""A process of its own for each subject, so that none shares memory or threads with another.
+"""Times cases in a process of its own, so that none of them shares memory or threads with another.
 
-It reads commands from standard input and answers on standard output, a JSON object a line each.
+It reads commands from standard input and writes answers to standard output, one JSON object per line.
 """
 
 import argparse
@@ -12,59 +12,71 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-# Nothing that imports jax: the settings of malloc come first.
+# Nothing here may import jax: the settings of malloc must come first.
+
+__all__ = ["handle", "main"]
 
 
 def main() -> None:
-    """Serves until standard input ends."""
+    """Answers commands until standard input ends."""
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever libraries print must not mix with the answers
+    os.dup2(2, 1)  # What libraries print must not mix with the answers.
     steps: list[Callable[[], None]] = []
     for line in sys.stdin:
         try:
-            answer = obey(json.loads(line), steps)
-        except Exception as error:  # told to the one who asked, in a line
+            answer = handle(json.loads(line), steps)
+        except Exception as error:  # The process that sent the command reports it.
             answer = {"error": " ".join(f"{type(error).__name__}: {error}".split())[:300]}
         print(json.dumps(answer), file=answers, flush=True)
 
 
-def obey(command: dict[str, Any], steps: list[Callable[[], None]]) -> dict[str, Any]:
-    """Prepares a subject, or runs steps of one that is prepared."""
+def handle(command: dict[str, Any], steps: list[Callable[[], None]]) -> dict[str, Any]:
+    """Answers one command: ``{"prepare": case}`` or ``{"index": i, "steps": n}``."""
+    if "prepare" in command:
+        return _prepare(command["prepare"], steps)
     from experiments.program.malloc import peak_memory_bytes
 
-    if "prepare" in command:
-        from experiments.bench.case import Layer, Subject
-
-        fields = command["prepare"]
-        layer = fields.pop("layer")
-        subject = Subject(**fields, layer=None if layer is None else Layer(**layer))
-        module = "torch_steps" if subject.framework == "torch" else "jax_steps"
-        # Imported late: a process knows one framework only.
-        prepare = importlib.import_module(f"experiments.bench.{module}").prepare
-        start = time.perf_counter()
-        step, parameters = prepare(subject)
-        step()
-        seconds = time.perf_counter() - start
-        step()
-        steps.append(step)
-        return {"index": len(steps) - 1, "start_seconds": seconds, "parameters": parameters}
-    step, seconds_of = steps[command["index"]], []
+    seconds = []
     for _ in range(command["steps"]):
         start = time.perf_counter()
-        step()
-        seconds_of.append(time.perf_counter() - start)
-    return {"seconds": seconds_of, "peak_bytes": peak_memory_bytes()}
+        steps[command["index"]]()
+        seconds.append(time.perf_counter() - start)
+    return {"seconds": seconds, "peak_bytes": peak_memory_bytes()}
 
 
-if __name__ == "__main__":
-    from experiments.program.malloc import keep_freed_memory
+def _prepare(fields: dict[str, Any], steps: list[Callable[[], None]]) -> dict[str, Any]:
+    """Makes the step of a case, runs it twice, and appends it to ``steps``."""
+    from experiments.bench.case import Case
 
+    case = Case.from_json(fields)
+    # Imported here: a process imports one framework only.
+    module = "torch_steps" if case.framework == "torch" else "jax_steps"
+    prepare = importlib.import_module(f"experiments.bench.{module}").prepare
+    start = time.perf_counter()
+    step, parameters = prepare(case)
+    step()
+    seconds = time.perf_counter() - start
+    step()
+    steps.append(step)
+    return {"index": len(steps) - 1, "start_seconds": seconds, "parameters": parameters}
+
+
+def _set_up_process() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--keep-freed-memory", action="store_true")
+    parser.add_argument("--import-jax-first", action="store_true")
     parser.add_argument("--cores", type=int, nargs="*", default=[])
     flags = parser.parse_args()
     if flags.keep_freed_memory:
+        from experiments.program.malloc import keep_freed_memory
+
         keep_freed_memory()
+    if flags.import_jax_first:
+        import jax  # noqa: F401 - as a user's program does, before anything of ours is imported
     if flags.cores:
         os.sched_setaffinity(0, flags.cores)
+
+
+if __name__ == "__main__":
+    _set_up_process()
     main()

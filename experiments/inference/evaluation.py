@@ -31,7 +31,7 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(
-    eval_step: Callable[[train.Variables, train.Batch], tuple[jax.Array, train.Metrics]],
+    eval_step: train.EvalStep,
     variables: train.Variables,
     split: Split,
     batch_size: int,

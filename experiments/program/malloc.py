@@ -2,7 +2,7 @@
 
 XLA allocates the temporaries of every execution anew. By default glibc maps blocks of that size
 afresh and returns them at once, so that each training step pays a page fault for each 4 KiB that it
-touches: 15 to 20% of the time of a ResNet on CPU. Two settings of ``malloc`` make it hold on to them.
+touches: 15 to 20% of the time of a ResNet on CPU. A few settings of ``malloc`` make it keep them.
 """
 
 import ctypes
@@ -16,19 +16,19 @@ ENVIRONMENT_VARIABLE = "JAX_RESNET_MALLOC"
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
 _TOP_PAD_BYTES = 64 * 2**20
 _NEVER = 2**31 - 1
-_state = "malloc left as it is: nobody asked"
+_state = "malloc left as it is: not asked for"
 
 
 def keep_freed_memory() -> str:
     """Makes ``malloc`` reuse freed memory instead of returning it to the operating system.
 
-    A process-wide setting for programs, not libraries, to make: call it first thing in the program,
-    before importing jax. The price is that the process stays at its peak of memory. It does nothing,
-    and fails never, where the C library is not glibc, where jax is imported already (its threads
-    then have arenas of their own) or where the environment says ``JAX_RESNET_MALLOC=0``.
+    It changes the whole process, so programs call it, not libraries: first of all, before jax is imported.
+    The price is that the process keeps its peak of memory. It does nothing where the C library is not glibc,
+    where jax is imported already (its threads then have arenas of their own), or with
+    ``JAX_RESNET_MALLOC=0`` in the environment. It never fails.
 
     Returns:
-        One line for the log: what was done or why nothing was. ``malloc_state`` has it later.
+        One line for the log: what was done, or why nothing was. ``malloc_state`` returns it later.
     """
     global _state
     _state = _keep_freed_memory()
@@ -57,7 +57,7 @@ def _keep_freed_memory() -> str:
         # The heap does not shrink, and grows in large steps.
         (_M_TRIM_THRESHOLD, _NEVER),
         (_M_TOP_PAD, _TOP_PAD_BYTES),
-        # One heap for all threads: what one frees another takes.
+        # One heap for all threads: what one frees another can take.
         (_M_ARENA_MAX, 1),
     )
     refused = [parameter for parameter, value in settings if mallopt(parameter, value) != 1]
@@ -67,7 +67,7 @@ def _keep_freed_memory() -> str:
 
 
 def peak_memory_bytes() -> int:
-    """Returns the largest resident set of this process so far, 0 where the system does not tell."""
+    """Returns the largest resident set of this process so far, 0 where the system does not say."""
     try:
         import resource
     except ImportError:

@@ -1,6 +1,5 @@
 """How every program here starts, and how it ends after an error or a signal. Imports no jax."""
 
-import os
 import signal
 import sys
 import threading
@@ -10,6 +9,7 @@ from types import FrameType
 from experiments.program.distributed import exit_distributed
 from experiments.program.errors import ConfigError, LaunchError, Preempted, Terminated
 from experiments.program.malloc import keep_freed_memory
+from jax_resnet._cli import quiet_on_closed_pipe
 from jax_resnet.errors import JaxResnetError
 
 # Signals that ask a program to end; a closed terminal sends SIGHUP, which Windows does not have.
@@ -28,10 +28,8 @@ def start(main: Callable[[], None]) -> None:
     sys.unraisablehook = _repeat_signal
     keep_freed_memory()  # before jax is imported, which must therefore happen inside main
     try:
-        main()
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _exit_on_closed_pipe()
+        with quiet_on_closed_pipe():
+            main()
     except Exception as error:
         code = exit_code(error)
         exit_distributed(error, describe(error), code)
@@ -61,12 +59,6 @@ def _repeat_signal(dropped: "sys.UnraisableHookArgs") -> None:
     number = dropped.exc_value.number if isinstance(dropped.exc_value, Terminated) else signal.SIGINT
     main = threading.main_thread().ident
     threading.Timer(0.01, signal.pthread_kill, [main, number]).start()
-
-
-def _exit_on_closed_pipe() -> None:
-    # Python flushes standard output once more at exit, which must not fail again.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(128 + 13)  # as a program that SIGPIPE ends
 
 
 def exit_code(error: Exception) -> int | None:

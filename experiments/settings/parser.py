@@ -151,6 +151,8 @@ def _metavar(kind: Any) -> str:
 
 
 def _converter(kind: Any) -> Callable[[str], Any]:
+    if typing.get_origin(kind) is typing.Literal:
+        return _one_of(typing.get_args(kind))
     return {int: _whole_number, float: _number}.get(kind, str)
 
 

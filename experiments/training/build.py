@@ -1,7 +1,6 @@
 """From a Config and a data set to everything that a training loop needs."""
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -21,10 +20,9 @@ from jax_resnet.data.order import Batches
 from jax_resnet.models import create_model
 from jax_resnet.parallel import Plan, data_mesh, process_shard
 from jax_resnet.train import (
-    Batch,
-    Metrics,
+    EvalStep,
     TrainState,
-    Variables,
+    TrainStep,
     create_state,
     make_eval_step,
     make_train_step,
@@ -43,10 +41,10 @@ class Steps:
         evaluate: Logits and metrics of the whole batch.
     """
 
-    train: Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
-    train_many: Callable[[TrainState, Batch], tuple[TrainState, Metrics]] | None
+    train: TrainStep
+    train_many: TrainStep | None
     per_dispatch: int
-    evaluate: Callable[[Variables, Batch], tuple[jax.Array, Metrics]]
+    evaluate: EvalStep
 
 
 @dataclasses.dataclass(frozen=True)

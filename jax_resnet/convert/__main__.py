@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import tyro
 from flax import linen as nn
 
+from jax_resnet._cli import run_command
 from jax_resnet.convert.files import PYTORCH, SAFETENSORS, check_suffix, read_state_dict, write_state_dict
 from jax_resnet.convert.keys import check_style
 from jax_resnet.convert.state import count_classes, find_style, from_torch, to_torch
@@ -150,4 +151,4 @@ def write(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -1,81 +1,66 @@
 """Prints a network's layers: ``python -m jax_resnet.models resnet50 --stem imagenet``."""
 
 import sys
-from typing import Annotated
+from collections.abc import Sequence
 
-import tyro
-from flax import linen as nn
-
-from jax_resnet.models.registry import create_model, find, list_models
+from jax_resnet._cli import FlagParser, UsageError, run_command
+from jax_resnet.models.create import create_model
+from jax_resnet.models.registry import find, list_models
 from jax_resnet.models.summary import Summary, summary
 
+__all__ = ["main"]
 
-def show(
-    name: Annotated[str | None, tyro.conf.Positional] = None,
-    num_classes: int = 10,
-    stem: str = "cifar",
-    variant: str | None = None,
-    image_size: int | None = None,
-) -> int:
-    """Prints a network's layers, shapes, parameters and multiply-adds for one image.
 
-    Args:
-        name: The network; without one, all networks are listed.
-        num_classes: Outputs; 0 for none.
-        stem: The layers before the first block: cifar, or imagenet for large images.
-        variant: What a public code base does otherwise: pytorch_cifar or blog.
-        image_size: Height and width, in pixels; those of the network's usual data if left out.
-    """
+def main(args: Sequence[str] | None = None) -> int:
+    """Prints a network's layers, or all networks; returns the exit status, 2 for invalid flags."""
+    parser = FlagParser(
+        prog="python -m jax_resnet.models",
+        description="Prints a network's layers, shapes, parameters and multiply-adds per image.",
+    )
+    parser.add_argument("name", nargs="?", help="network; without one, all networks are listed")
+    parser.add_argument("--num-classes", type=int, default=10, help="outputs (default 10); 0 for no head")
+    parser.add_argument("--stem", default="cifar", help="cifar (default), or imagenet for large images")
+    parser.add_argument("--variant", help="variant of a public code base: pytorch_cifar or blog")
+    parser.add_argument(
+        "--image-size", type=int, help="height and width in pixels (default: that of the usual data)"
+    )
     try:
-        if name is None:
+        flags = parser.parse_flags(args)
+        if flags.name is None:
             print_names()
             return 0
-        model = create_model(name, num_classes=num_classes, stem=stem, variant=variant)
-        height, width, channels = find(name).image_shape
-        if image_size is None and getattr(model, "stem", "").startswith("imagenet"):
-            image_size = 224
-        if image_size is not None:
-            height = width = image_size
-        if min(height, width) < 1:
-            raise ValueError(f"--image-size is at least 1, not {height}")
-        print_summary(name, find(name).paper, model, (height, width, channels))
-    except (ValueError, TypeError) as error:
+        image_shape = find(flags.name).image_shape
+        model = create_model(
+            flags.name, num_classes=flags.num_classes, stem=flags.stem, variant=flags.variant
+        )
+        size = flags.image_size
+        if size is None and flags.stem.startswith("imagenet"):
+            size = 224
+        if size is not None:
+            if size < 1:
+                raise ValueError(f"--image-size is at least 1, not {size}")
+            image_shape = (size, size, image_shape[-1])
+        result = summary(model, image_shape)
+    except (UsageError, ValueError, TypeError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    print_network(flags.name, result, image_shape)
     return 0
 
 
 def print_names() -> None:
-    """One line for each network: its name and paper."""
+    """Prints one line per network: its name and paper."""
     for name in list_models():
         print(f"{name:24}{find(name).paper}")
 
 
-def print_summary(name: str, paper: str, model: nn.Module, image_shape: tuple[int, int, int]) -> None:
-    """A table, a row for each layer, and the totals."""
-    from rich.console import Console
-    from rich.table import Table
-
-    result: Summary = summary(model, image_shape)
-    table = Table(title=f"{name}: {paper}", caption_justify="left")
-    for heading in ("layer", "kind"):
-        table.add_column(heading, no_wrap=True)
-    for heading in ("input", "output", "parameters", "multiply-adds"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for layer in result.layers:
-        shapes = ("x".join(map(str, shape)) for shape in (layer.input, layer.output))
-        macs = f"{layer.multiply_adds:,}" if layer.multiply_adds else ""
-        table.add_row(layer.name, layer.kind, *shapes, f"{layer.parameters:,}", macs)
-    console = Console()
-    # A file or a pipe has no width; the table's lines stay whole there.
-    if not console.is_terminal:
-        console = Console(width=120)
-    console.print(table)
+def print_network(name: str, result: Summary, image_shape: tuple[int, int, int]) -> None:
+    """Prints a table with one row per layer, and the totals."""
+    print(f"{name}: {find(name).paper}\n\n{result}\n")
     size = "x".join(map(str, image_shape))
-    console.print(
+    print(
         f"{result.parameters:,} parameters ({4 * result.parameters / 1e6:,.1f} MB in float32), "
-        f"{_short(result.multiply_adds)} multiply-adds for an image of {size}",
-        highlight=False,
+        f"{_short(result.multiply_adds)} multiply-adds for an image of {size}"
     )
 
 
@@ -84,4 +69,4 @@ def _short(count: int) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(tyro.cli(show, prog="python -m jax_resnet.models"))
+    run_command(main)

@@ -11,7 +11,12 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jax_resnet.errors import ModelError
+from jax_resnet.models.activation import Activation, check_activation, normalize_and_activate
 from jax_resnet.models.fold import FoldedNorm
+from jax_resnet.models.limits import check_channels, check_choice, check_count, check_probability
+
+__all__ = ["BasicBlock", "Block", "BottleneckBlock", "LayerDef", "Shortcut", "SqueezeExcite", "pad_channels"]
 
 Shortcut = Literal["A", "B", "C", "D", "none"]
 LayerDef = Callable[..., nn.Module]
@@ -25,7 +30,12 @@ def pad_channels(x: jax.Array, filters: int, side: Literal["both", "end"]) -> ja
 
 
 class SqueezeExcite(nn.Module):
-    """Channel attention (Hu et al. 2018, section 3): rescales channels by a gate made of their means."""
+    """Channel attention (Hu et al. 2018, section 3): rescales channels by a gate computed from their means.
+
+    Attributes:
+        reduction: Channels per hidden unit of the gate.
+        dtype: dtype of the computation.
+    """
 
     reduction: int
     dtype: jnp.dtype = jnp.float32
@@ -47,24 +57,25 @@ class Block(nn.Module):
 
     Attributes:
         filters: Base width of the stage: 64, 128, 256, 512 in the ImageNet networks.
-        strides: Of the block, in both directions.
+        strides: Strides of the block, in both directions.
         conv: Builds a convolution from ``(features, kernel_size, strides=, padding=)``.
-        norm: Builds a BatchNorm.
+        norm: Builds a normalization, see ``ResNet.norm``.
         expansion: Output channels over ``filters``.
         shortcut: He et al. 2015, sections 3.3 and 4.1. "A": identity, subsampled and zero-padded where
             the shape changes; "B": a projection where the shape changes; "C": a projection in every
             block; "D": as B after a 2x2 average pool (He et al. 2018, "Bag of tricks", figure 2c);
             "none": no shortcut, which makes a plain network.
         shortcut_padding: Where option A puts its new channels.
-        preactivation: BatchNorm and ReLU come before each convolution (He et al. 2016, figure 4e).
+        preactivation: Normalization and activation come before each convolution (He et al. 2016, figure 4e).
         preactivated: The input is activated already, as after the stem (He et al. 2016, appendix).
         project_input: With ``preactivation``, the projection sees the block's input, not the activated one.
         zero_init_residual: Start every block as its shortcut (Goyal et al. 2017, section 5.1).
-        se_reduction: Squeeze-and-excitation with this reduction; 0 for none.
+        se_reduction: Squeeze-and-excitation with this reduction, its gate always with ReLU; 0 for none.
         drop_path: Probability of dropping the residual branch of an example (Huang et al. 2016).
         dropout: Rate before the last convolution (Zagoruyko and Komodakis 2016, section 2.4).
+        act: The activation function.
         folded: Each BatchNorm that follows a convolution is folded into it, see ``fold_batch_norm``.
-        dtype: In which the block computes.
+        dtype: dtype of the computation.
     """
 
     filters: int
@@ -81,13 +92,28 @@ class Block(nn.Module):
     se_reduction: int = 0
     drop_path: float = 0.0
     dropout: float = 0.0
+    act: Activation = nn.relu
     folded: bool = False
     dtype: jnp.dtype = jnp.float32
 
     def __post_init__(self) -> None:
-        if self.shortcut not in get_args(Shortcut):
-            options = ", ".join(map(repr, get_args(Shortcut)))
-            raise ValueError(f"shortcut is one of {options}, not {self.shortcut!r}")
+        check_choice("shortcut", self.shortcut, get_args(Shortcut))
+        check_choice("shortcut_padding", self.shortcut_padding, ("both", "end"))
+        check_activation(self.act)
+        check_probability("drop_path", self.drop_path)
+        check_probability("dropout", self.dropout)
+        check_count("expansion", self.expansion, 1)
+        check_channels("a block", self.features)
+        if check_count("se_reduction", self.se_reduction, 0) > self.features:
+            raise ModelError(
+                f"se_reduction={self.se_reduction} leaves nothing of {self.features} channels: "
+                f"it is at most {self.features} here, or 0 for none"
+            )
+        if self.zero_init_residual and self.shortcut == "none":
+            raise ModelError(
+                "zero_init_residual makes every block of a plain network (shortcut='none') constant, so that "
+                "it cannot learn: leave it out"
+            )
         super().__post_init__()
 
     @property
@@ -101,36 +127,53 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """See the class."""
+        """Maps NHWC to NHWC, see the class."""
+        branch = self._preactivated_branch if self.preactivation else self._branch
+        return branch(x, train=train)
+
+    @nn.nowrap
+    def _branch(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """He et al. 2015: convolution, normalization, activation; the last activation follows the sum."""
         *convs, last_conv = self.convolutions()
-        dropout = nn.Dropout(self.dropout, deterministic=not train)
-        norm_after_conv: LayerDef = FoldedNorm if self.folded else self.norm
-        init_last = {}
-        if self.zero_init_residual and not self.folded:
-            init_last = {"kernel_init" if self.preactivation else "scale_init": nn.initializers.zeros}
-
-        if self.preactivation:
-            y = x if self.preactivated else self.norm(name="norm1")(x, train=train, relu=True)
-            residual = self.residual(x, activated=x if self.project_input else y, train=train)
-            for i, conv in enumerate(convs, 1):
-                y = conv(name=f"conv{i}")(y)
-                y = norm_after_conv(name=f"norm{i + 1}")(y, train=train, relu=True)
-            y = last_conv(name=f"conv{len(convs) + 1}", **init_last)(dropout(y))
-            y = self.recalibrate(y, train=train)
-            return y if residual is None else y + residual
-
-        residual, y = self.residual(x, activated=x, train=train), x
+        residual, y = self._residual(x, activated=x, train=train), x
         for i, conv in enumerate(convs, 1):
             y = conv(name=f"conv{i}")(y)
-            y = norm_after_conv(name=f"norm{i}")(y, train=train, relu=True)
-        y = last_conv(name=f"conv{len(convs) + 1}")(dropout(y))
-        last_norm = norm_after_conv(name=f"norm{len(convs) + 1}", **init_last)
+            y = normalize_and_activate(self._norm(f"norm{i}"), y, self.act, train=train)
+        y = last_conv(name=f"conv{len(convs) + 1}")(self._dropout(y, train=train))
+        init = {"scale_init": nn.initializers.zeros} if self.zero_init_residual and not self.folded else {}
+        last_norm = self._norm(f"norm{len(convs) + 1}", **init)
         if not self.se_reduction and not self.drop_path:
-            return last_norm(y, train=train, residual=residual, relu=True)
-        y = self.recalibrate(last_norm(y, train=train), train=train)
-        return nn.relu(y if residual is None else y + residual)
+            return normalize_and_activate(last_norm, y, self.act, train=train, residual=residual)
+        y = self._recalibrate(last_norm(y, train=train), train=train)
+        return self.act(y if residual is None else y + residual)
 
-    def residual(self, x: jax.Array, *, activated: jax.Array, train: bool) -> jax.Array | None:
+    @nn.nowrap
+    def _preactivated_branch(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """He et al. 2016: normalization, activation, convolution; the sum is left as it is."""
+        *convs, last_conv = self.convolutions()
+        y = x
+        if not self.preactivated:
+            y = normalize_and_activate(self.norm(name="norm1"), x, self.act, train=train)
+        residual = self._residual(x, activated=x if self.project_input else y, train=train)
+        for i, conv in enumerate(convs, 1):
+            y = conv(name=f"conv{i}")(y)
+            y = normalize_and_activate(self._norm(f"norm{i + 1}"), y, self.act, train=train)
+        init = {"kernel_init": nn.initializers.zeros} if self.zero_init_residual and not self.folded else {}
+        y = last_conv(name=f"conv{len(convs) + 1}", **init)(self._dropout(y, train=train))
+        y = self._recalibrate(y, train=train)
+        return y if residual is None else y + residual
+
+    @nn.nowrap
+    def _norm(self, name: str, **init: nn.initializers.Initializer) -> nn.Module:
+        """A normalization that follows a convolution, or what folding leaves of it."""
+        return FoldedNorm(name=name) if self.folded else self.norm(name=name, **init)
+
+    @nn.nowrap
+    def _dropout(self, x: jax.Array, *, train: bool) -> jax.Array:
+        return nn.Dropout(self.dropout, deterministic=not train)(x)
+
+    @nn.nowrap
+    def _residual(self, x: jax.Array, *, activated: jax.Array, train: bool) -> jax.Array | None:
         """What the shortcut carries: ``x``, or ``activated`` resized; None in a plain network."""
         resized = self.strides != 1 or x.shape[-1] != self.features
         if self.shortcut == "none":
@@ -147,15 +190,15 @@ class Block(nn.Module):
         x = self.conv(self.features, (1, 1), strides=strides, padding=0, name="shortcut_conv")(x)
         if self.preactivation:  # The sum stays unnormalized: nothing may stand on the identity path.
             return x
-        norm: LayerDef = FoldedNorm if self.folded else self.norm
-        return norm(name="shortcut_norm")(x, train=train)
+        return self._norm("shortcut_norm")(x, train=train)
 
-    def recalibrate(self, y: jax.Array, *, train: bool) -> jax.Array:
-        """Squeeze-and-excitation and stochastic depth on the residual branch, where they are asked for."""
+    @nn.nowrap
+    def _recalibrate(self, y: jax.Array, *, train: bool) -> jax.Array:
+        """Applies squeeze-and-excitation and stochastic depth to the residual branch."""
         if self.se_reduction:
             y = SqueezeExcite(self.se_reduction, self.dtype, name="se")(y)
         if self.drop_path:
-            # One draw an example; the survivors are scaled up, so that evaluation needs no change.
+            # One draw per example; survivors are scaled up, so that evaluation needs no change.
             y = nn.Dropout(self.drop_path, broadcast_dims=(1, 2, 3), deterministic=not train)(y)
         return y
 
@@ -164,7 +207,6 @@ class BasicBlock(Block):
     """Two 3x3 convolutions (He et al. 2015, figure 5 left)."""
 
     def convolutions(self) -> list[LayerDef]:
-        """See ``Block``."""
         return [
             partial(self.conv, self.filters, (3, 3), strides=self.strides, padding=1),
             partial(self.conv, self.features, (3, 3), padding=1),
@@ -176,9 +218,9 @@ class BottleneckBlock(Block):
 
     Attributes:
         cardinality: Groups of the 3x3 convolution.
-        base_width: Channels of a group in a stage of 64 filters, in proportion elsewhere.
-        stride_on: Which convolution subsamples: "conv2", the 3x3, as PyTorch has it, or "conv1", as the
-            2015 paper does.
+        base_width: Channels per group in a stage of 64 filters, in proportion elsewhere.
+        stride_on: The convolution that subsamples: "conv2", the 3x3, as in PyTorch, or "conv1", as in the
+            2015 paper.
     """
 
     expansion: int = 4
@@ -186,14 +228,29 @@ class BottleneckBlock(Block):
     base_width: int = 64
     stride_on: Literal["conv1", "conv2"] = "conv2"
 
+    def __post_init__(self) -> None:
+        check_count("cardinality", self.cardinality, 1)
+        check_count("base_width", self.base_width, 1)
+        check_choice("stride_on", self.stride_on, ("conv1", "conv2"))
+        if not self.width:
+            raise ModelError(
+                f"base_width={self.base_width} leaves no channel in a stage of {self.filters} filters: "
+                f"it is at least {-(-64 // self.filters)} here"
+            )
+        check_channels("a 3x3 convolution", self.width)
+        super().__post_init__()
+
+    @property
+    def width(self) -> int:
+        """Channels of the 3x3 convolution."""
+        return self.filters * self.base_width // 64 * self.cardinality
+
     def convolutions(self) -> list[LayerDef]:
-        """See ``Block``."""
-        width = self.filters * self.base_width // 64 * self.cardinality
         first, second = (self.strides, 1) if self.stride_on == "conv1" else (1, self.strides)
         return [
-            partial(self.conv, width, (1, 1), strides=first, padding=0),
+            partial(self.conv, self.width, (1, 1), strides=first, padding=0),
             partial(
-                self.conv, width, (3, 3), strides=second, padding=1, feature_group_count=self.cardinality
+                self.conv, self.width, (3, 3), strides=second, padding=1, feature_group_count=self.cardinality
             ),
             partial(self.conv, self.features, (1, 1), padding=0),
         ]

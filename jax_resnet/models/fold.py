@@ -9,9 +9,13 @@ import numpy as np
 from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from jax_resnet.errors import ModelError
+
+__all__ = ["FoldedNorm", "fold_batch_norm"]
+
 
 class FoldedNorm(nn.Module):
-    """What is left of a BatchNorm that is folded into the convolution before it."""
+    """Stands in for a BatchNorm that is folded into the convolution before it."""
 
     @nn.compact
     def __call__(
@@ -30,19 +34,19 @@ def fold_batch_norm(model: nn.Module, variables: Mapping[str, Any]) -> tuple[nn.
     of a pre-activation network that follow a sum stay, since the sum feeds the shortcut too.
 
     Args:
-        model: A network with running statistics worth keeping, i.e. trained.
+        model: A trained network, with ``scan_layers`` or without.
         variables: Its ``{"params", "batch_stats"}``.
 
     Returns:
         The same network with ``folded=True`` and the variables for it; to be called with ``train=False``.
 
     Raises:
-        ValueError: The network has no BatchNorm, or is folded already.
+        ModelError: The network has no BatchNorm, or is folded already.
     """
-    if not hasattr(model, "folded"):
-        raise ValueError(f"{type(model).__name__} has no BatchNorm to fold")
-    if model.folded:
-        raise ValueError("the network is folded already")
+    if getattr(model, "folded", False):
+        raise ModelError("the network is folded already")
+    if not hasattr(model, "folded") or not variables.get("batch_stats"):
+        raise ModelError(f"this {type(model).__name__} has no BatchNorm to fold")
     epsilon = getattr(model, "norm_epsilon", 1e-5)
     shift = 1 if getattr(model, "preactivation", False) else 0
     params = {path: np.asarray(value) for path, value in flatten_dict(variables["params"]).items()}
@@ -58,10 +62,16 @@ def fold_batch_norm(model: nn.Module, variables: Mapping[str, Any]) -> tuple[nn.
         factor = scale / np.sqrt(var + epsilon)
         kernel = params[(*conv, "kernel")]
         old_bias = params.get((*conv, "bias"), 0.0)
-        params[(*conv, "kernel")] = (kernel * factor).astype(kernel.dtype)
+        # The blocks of a loop have a leading axis, of the same length in all of these.
+        spread = factor.reshape(*factor.shape[:-1], 1, 1, 1, factor.shape[-1])
+        params[(*conv, "kernel")] = (kernel * spread).astype(kernel.dtype)
         params[(*conv, "bias")] = ((old_bias - mean) * factor + bias).astype(kernel.dtype)
-    for path in [path for path, value in params.items() if path[-1] == "kernel" and value.ndim == 4]:
-        params.setdefault((*path[:-1], "bias"), np.zeros(params[path].shape[-1], params[path].dtype))
+    # Every convolution of a folded network has a bias; linear layers, of rank 2, have theirs.
+    for path in [path for path, value in params.items() if path[-1] == "kernel" and value.ndim >= 4]:
+        kernel = params[path]
+        params.setdefault(
+            (*path[:-1], "bias"), np.zeros((*kernel.shape[:-4], kernel.shape[-1]), kernel.dtype)
+        )
     folded = {"params": unflatten_dict(params), "batch_stats": unflatten_dict(stats)}
     return model.clone(folded=True), folded
 

@@ -2,15 +2,21 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from jax_resnet.layers import BatchNorm, conv_general_dilated
+from jax_resnet.models.activation import Activation, check_activation
 from jax_resnet.models.blocks import BasicBlock
+from jax_resnet.models.dtypes import wide_dtype
+from jax_resnet.models.limits import check_classes, check_dtype, check_stages
 from jax_resnet.models.resnet import he_normal, head_init
-from jax_resnet.models.stem import as_images
+from jax_resnet.models.stem import as_images, check_image_channels
+
+__all__ = ["MnistCNN", "MnistPreActResNet"]
 
 
 class MnistCNN(nn.Module):
@@ -18,20 +24,38 @@ class MnistCNN(nn.Module):
 
     Attributes:
         num_classes: Outputs; 0 leaves out the head and returns the last hidden layer.
-        dtype: In which the network computes; parameters and logits stay float32.
+        act: The activation function.
+        dtype: dtype of the computation; parameters and logits stay float32.
     """
 
     num_classes: int = 10
+    act: Activation = nn.relu
     dtype: jnp.dtype = jnp.float32
 
-    @nn.compact
-    def __call__(
-        self, images: jax.Array, *, train: bool, features: bool = False
-    ) -> jax.Array | tuple[jax.Array, ...]:
+    def __post_init__(self) -> None:
+        check_classes(self.num_classes)
+        check_activation(self.act)
+        check_dtype(self.dtype)
+        super().__post_init__()
+
+    def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
         """Maps images ``(N, 28, 28, channels)`` to logits ``(N, num_classes)``; ``train`` changes nothing.
 
-        With ``features=True``, returns a tuple of both feature maps instead.
+        Raises:
+            ModelError: The images are below 16x16, have another shape, or are integers.
         """
+        return self._run(images, train=train)
+
+    def features(self, images: jax.Array, *, train: bool) -> dict[str, jax.Array]:
+        """Computes both feature maps, each after its max-pool.
+
+        Returns:
+            ``{"stage1", "stage2"}``: 6 and 16 channels at strides 2 and 4 (12x12 and 4x4 of 28x28).
+        """
+        return self._run(images, train=train, features=True)
+
+    @nn.compact
+    def _run(self, images: jax.Array, *, train: bool, features: bool = False) -> Any:
         conv = partial(
             nn.Conv,
             kernel_size=(5, 5),
@@ -40,18 +64,19 @@ class MnistCNN(nn.Module):
             kernel_init=he_normal,
             conv_general_dilated=conv_general_dilated,
         )
-        maps = []
+        maps = {}
         x = as_images(images, self.dtype, least=16)
+        check_image_channels(self, "conv1", images)
         for i, width in enumerate((6, 16), 1):
-            x = nn.max_pool(nn.relu(conv(width, name=f"conv{i}")(x)), (2, 2), (2, 2))
-            maps.append(x)
+            x = nn.max_pool(self.act(conv(width, name=f"conv{i}")(x)), (2, 2), (2, 2))
+            maps[f"stage{i}"] = x
         if features:
-            return tuple(maps)
+            return maps
         # Channels first, so that the linear weights are PyTorch's unchanged.
         x = x.transpose(0, 3, 1, 2).reshape(x.shape[0], -1)
-        x = nn.relu(nn.Dense(120, dtype=self.dtype, kernel_init=he_normal, name="dense1")(x))
-        x = nn.relu(nn.Dense(84, dtype=self.dtype, kernel_init=he_normal, name="dense2")(x))
-        wide = jnp.promote_types(jnp.float32, self.dtype)
+        x = self.act(nn.Dense(120, dtype=self.dtype, kernel_init=he_normal, name="dense1")(x))
+        x = self.act(nn.Dense(84, dtype=self.dtype, kernel_init=he_normal, name="dense2")(x))
+        wide = wide_dtype(self.dtype)
         if self.num_classes == 0:
             return x.astype(wide)
         return nn.Dense(self.num_classes, dtype=wide, kernel_init=head_init, name="head")(x)
@@ -67,41 +92,61 @@ class MnistPreActResNet(nn.Module):
         stage_sizes: Blocks in each stage.
         widths: Channels of each stage.
         num_classes: Outputs; 0 leaves out the head and returns the hidden layer.
-        dtype: In which the network computes; parameters, statistics and logits stay float32.
-        norm_epsilon: Of every BatchNorm.
-        norm_momentum: Of every BatchNorm: the share of the old running statistics that stays.
+        act: The activation function. ReLU is computed together with the BatchNorm before it.
+        dtype: dtype of the computation; parameters, statistics and logits stay float32.
+        norm_epsilon: Epsilon of every BatchNorm.
+        norm_momentum: Fraction of the old running statistics that every BatchNorm keeps per step.
         folded: Each BatchNorm that follows a convolution is folded into it, see ``fold_batch_norm``.
     """
 
     stage_sizes: Sequence[int] = (2, 2, 2)
     widths: Sequence[int] = (16, 32, 64)
     num_classes: int = 10
+    act: Activation = nn.relu
     dtype: jnp.dtype = jnp.float32
     norm_epsilon: float = 1e-3
     norm_momentum: float = 0.99
     folded: bool = False
 
+    def __post_init__(self) -> None:
+        check_stages(self.stage_sizes, self.widths)
+        check_classes(self.num_classes)
+        check_activation(self.act)
+        check_dtype(self.dtype)
+        super().__post_init__()
+
     @property
     def preactivation(self) -> bool:
-        """As in ``ResNet``."""
+        """True, as in a ``ResNet`` of this kind."""
         return True
 
-    @nn.compact
-    def __call__(
-        self, images: jax.Array, *, train: bool, features: bool = False
-    ) -> jax.Array | tuple[jax.Array, ...]:
+    def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
         """Maps images ``(N, 28, 28, channels)`` to logits ``(N, num_classes)``.
 
-        With ``features=True``, returns a tuple with each stage's feature map instead.
+        Raises:
+            ModelError: The images are too small for the pools, have another shape, or are integers.
         """
+        return self._run(images, train=train)
+
+    def features(self, images: jax.Array, *, train: bool) -> dict[str, jax.Array]:
+        """Computes the feature maps of the stem and of every stage.
+
+        Returns:
+            ``{"stem", "stage1", "stage2", "stage3"}``: 8, 16, 32 and 64 channels at strides 1, 1, 2 and 4.
+        """
+        return self._run(images, train=train, features=True)
+
+    @nn.compact
+    def _run(self, images: jax.Array, *, train: bool, features: bool = False) -> Any:
         conv = partial(
             nn.Conv, dtype=self.dtype, kernel_init=he_normal, conv_general_dilated=conv_general_dilated
         )
         norm = partial(BatchNorm, momentum=self.norm_momentum, epsilon=self.norm_epsilon, dtype=self.dtype)
-        maps = []
         x = as_images(images, self.dtype, least=2 ** (len(self.stage_sizes) - 1))
-        x = nn.relu(conv(8, (3, 3), padding=1, name="stem_conv")(x))
-        for i, (size, width) in enumerate(zip(self.stage_sizes, self.widths, strict=True), 1):
+        check_image_channels(self, "stem_conv", images)
+        x = self.act(conv(8, (3, 3), padding=1, name="stem_conv")(x))
+        maps = {"stem": x}
+        for i, (size, width) in enumerate(zip(self.stage_sizes, self.widths, strict=False), 1):
             if i > 1:
                 x = nn.max_pool(x, (2, 2), (2, 2))
             for j in range(size):
@@ -112,17 +157,18 @@ class MnistPreActResNet(nn.Module):
                     norm=norm,
                     preactivation=True,
                     project_input=True,
+                    act=self.act,
                     folded=self.folded,
                     dtype=self.dtype,
                     name=f"stage{i}_block{j + 1}",
                 )
                 x = block(x, train=train)
-            maps.append(x)
+            maps[f"stage{i}"] = x
         if features:
-            return tuple(maps)
-        wide = jnp.promote_types(jnp.float32, self.dtype)
+            return maps
+        wide = wide_dtype(self.dtype)
         x = x.reshape(x.shape[0], -1)
-        x = nn.relu(nn.Dense(128, dtype=self.dtype, kernel_init=he_normal, name="dense1")(x))
+        x = self.act(nn.Dense(128, dtype=self.dtype, kernel_init=he_normal, name="dense1")(x))
         if self.num_classes == 0:
             return x.astype(wide)
         return nn.Dense(self.num_classes, dtype=wide, kernel_init=head_init, name="head")(x)

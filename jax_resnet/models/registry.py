@@ -1,19 +1,21 @@
-"""Every network by name: ``create_model("resnet20")``. A network is a row of data."""
+"""Every network by name. A network is a row of data, which ``create_model`` builds."""
 
-import dataclasses
 import difflib
 import fnmatch
 import re
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, NamedTuple
 
 from flax import linen as nn
 
+from jax_resnet.errors import ModelError
 from jax_resnet.models.blocks import BasicBlock, BottleneckBlock
+from jax_resnet.models.limits import MAX_CHANNELS, MAX_LAYERS
 from jax_resnet.models.mnist import MnistCNN, MnistPreActResNet
 from jax_resnet.models.resnet import ResNet
 from jax_resnet.models.vgg import VGG
+
+__all__ = ["Row", "find", "list_models", "stem_options", "variant_options"]
 
 
 class Row(NamedTuple):
@@ -22,7 +24,7 @@ class Row(NamedTuple):
     Attributes:
         network: Its module class.
         options: Fields of the class, and of the block.
-        paper: Where the network comes from.
+        paper: The publication that describes the network.
         block: The residual block, where the network has one.
         image_shape: ``(height, width, channels)`` of the images it was made for.
     """
@@ -59,8 +61,8 @@ def imagenet_row(depth: int, paper: str, **options: Any) -> Row:
 
 def cifar_row(depth: int, paper: str, block: type[nn.Module] = BasicBlock, **options: Any) -> Row | None:
     """A three-stage network of He et al. 2015, section 4.2; None where no such network has the depth."""
-    layers_a_unit = 6 if block is BasicBlock else 9
-    units, rest = divmod(depth - 2, layers_a_unit)
+    layers_per_unit = 6 if block is BasicBlock else 9
+    units, rest = divmod(depth - 2, layers_per_unit)
     if rest or units < 1:
         return None
     return Row(ResNet, {"stage_sizes": (units,) * 3, "widths": CIFAR_WIDTHS, **options}, paper, block)
@@ -177,89 +179,78 @@ def find(name: str) -> Row:
     """The row of a network.
 
     Raises:
-        ValueError: No network has the name; the message has near misses.
+        ModelError: No network has the name; the message has near misses. Or its numbers are above a cap.
     """
+    if not isinstance(name, str):
+        raise ModelError(f"the name of a network is a string, such as 'resnet20', not {name!r}")
     if name in NAMED:
         return NAMED[name]
     for pattern, make, rule, _ in PATTERNS:
-        if match := re.fullmatch(pattern, name):
-            depth, *rest = map(int, match.groups())
-            if row := make(depth, *rest):
+        if match := re.fullmatch(pattern, name, re.ASCII):
+            numbers = _read_numbers(name, match.groups())
+            if row := make(*numbers):
                 return row
-            neighbors = (
-                next((d for d in candidates if make(d, *rest)), None)
-                for candidates in (range(depth - 1, max(depth - 12, 0), -1), range(depth + 1, depth + 12))
-            )
-            near = [name.replace(str(depth), str(d), 1) for d in neighbors if d]
+            near = _neighbors(name, numbers, make)
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
-            raise ValueError(f"no network is called {name!r}: {rule}{hint}")
-    near = difflib.get_close_matches(name, list_models(), n=3, cutoff=0.5)
+            raise ModelError(f"no network is called {name!r}: {rule}{hint}")
+    near = difflib.get_close_matches(name.lower(), list_models(), n=3, cutoff=0.5)
     hint = f"; did you mean {' or '.join(near)}?" if near else "; list_models() has the names"
-    raise ValueError(f"no network is called {name!r}{hint}")
+    raise ModelError(f"no network is called {name!r}{hint}")
+
+
+def _read_numbers(name: str, digits: tuple[str, ...]) -> list[int]:
+    """The numbers in a name, the first its layers where there is a rule for them.
+
+    Raises:
+        ModelError: One has leading zeros, or no network of such numbers can be built.
+    """
+    if any(number != "0" and number.startswith("0") for number in digits):
+        plain = re.sub(r"(?<!\d)0+(?=\d)", "", name)
+        raise ModelError(f"no network is called {name!r}; did you mean {plain}?")
+    cap = MAX_CHANNELS if name.startswith("resnext29") else MAX_LAYERS
+    # Compared by their length first: int() refuses thousands of digits.
+    if any(len(number) > len(str(cap)) or int(number) > cap for number in digits):
+        kind = "channels per convolution" if name.startswith("resnext29") else "layers"
+        raise ModelError(f"{name[:40]!r} is above the cap of {cap:,} {kind}")
+    return [int(number) for number in digits]
+
+
+def _neighbors(name: str, numbers: list[int], make: Callable[..., Row | None]) -> list[str]:
+    """The names of the next smaller and the next larger network of a family."""
+    depth, *rest = numbers
+    candidates = (range(depth - 1, max(depth - 12, 0), -1), range(depth + 1, depth + 12))
+    near = (next((d for d in depths if make(d, *rest)), None) for depths in candidates)
+    return [name.replace(str(depth), str(d), 1) for d in near if d]
+
+
+def stem_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options that go with the stem that ``options`` name.
+
+    A pre-activation network with an ImageNet stem normalizes and activates the stem's output before the
+    max-pool, and its first block's branch does not do so again: fb.resnet.torch's ``preresnet.lua``, on
+    which the code of He et al. 2016 builds, and their appendix. TensorFlow's ResNet-v2 and timm's max-pool
+    the bare convolution: ``activate_stem=False``.
+    """
+    if options.get("preactivation") and str(options.get("stem")).startswith("imagenet"):
+        return {"activate_stem": True}
+    return {}
 
 
 def variant_options(row: Row, variant: str) -> dict[str, Any]:
-    """What a public code base does otherwise than the paper.
+    """Options in which a public code base differs from the paper.
 
     "pytorch_cifar" is ResNeXt-29 with a 1x1 stem and twice, not four times, the width of the 3x3 convolution
     at a block's end; "blog" is ResNeXt-50 or -101 with a projection in every block, subsampling in the first
     1x1, biases, and a stem with other padding.
+
+    Raises:
+        ModelError: The network has no such variant.
     """
     if row.options.get("cardinality") and len(row.options["stage_sizes"]) == 3 and variant == "pytorch_cifar":
         width = row.options["cardinality"] * row.options["base_width"]
         if width % 32:
-            raise ValueError(f"the pytorch_cifar variant needs C x W to be a multiple of 32, not {width}")
+            raise ModelError(f"the pytorch_cifar variant needs C x W to be a multiple of 32, not {width}")
         return {"stem": "cifar_1x1", "stem_width": 64, "expansion": width // 32}
     if row.options.get("cardinality") and len(row.options["stage_sizes"]) == 4 and variant == "blog":
         return {"stem": "imagenet_blog", "use_bias": True, "shortcut": "C", "stride_on": "conv1"}
-    raise ValueError(f"no variant {variant!r}: resnext29_* has 'pytorch_cifar', resnext50_* and 101_* 'blog'")
-
-
-def create_model(
-    name: str, *, num_classes: int = 10, stem: str = "cifar", variant: str | None = None, **overrides: Any
-) -> nn.Module:
-    """Builds a network.
-
-    Args:
-        name: One of ``list_models()``, or any other member of a numbered family.
-        num_classes: Outputs; 0 for a network without its head.
-        stem: "cifar" (3x3, no pooling) or "imagenet" (7x7 of stride 2, max-pool); or another of ``STEMS``.
-        variant: "pytorch_cifar" or "blog", see ``variant_options``.
-        **overrides: Any other field of the network or of its block: ``shortcut="B"``,
-            ``dtype=jnp.bfloat16``, ``zero_init_residual=True``, ``stage_sizes=...``.
-
-    Returns:
-        A module: ``model.init(key, images, train=False)`` gives its variables ``{"params", "batch_stats"}``,
-        ``model.apply(variables, images, train=False)`` the logits.
-
-    Raises:
-        ValueError: A name, an option or an option's value that does not exist, with near misses.
-    """
-    row = find(name)
-    options = {**row.options, "num_classes": num_classes, **overrides}
-    network_fields = {field.name for field in dataclasses.fields(row.network)} - {"block", "parent", "name"}
-    if "stem" in network_fields:
-        options = {"stem": stem, **options}
-    elif stem != "cifar":
-        raise ValueError(f"{name} has one stem, its own: leave out stem={stem!r}")
-    if variant is not None:
-        options = {**options, **variant_options(row, variant), **overrides}
-
-    made_by_network = {"conv", "norm", "filters", "strides", "preactivated", "parent", "name"}
-    block_fields = {f.name for f in dataclasses.fields(row.block)} - made_by_network if row.block else set()
-    if unknown := set(options) - network_fields - block_fields:
-        wrong = sorted(unknown)[0]
-        near = difflib.get_close_matches(wrong, sorted(network_fields | block_fields), n=1)
-        hint = (
-            f"did you mean {near[0]!r}?"
-            if near
-            else f"it has {', '.join(sorted(network_fields | block_fields))}"
-        )
-        raise ValueError(f"{name} has no option {wrong!r}; {hint}")
-    network_options = {key: value for key, value in options.items() if key in network_fields}
-    if row.block is None:
-        return row.network(**network_options)
-    block_options = {key: value for key, value in options.items() if key in block_fields - network_fields}
-    if block_options.get("shortcut") is not None:
-        row.block(filters=1, strides=1, conv=nn.Conv, norm=nn.BatchNorm, **block_options)  # checks them now
-    return row.network(block=partial(row.block, **block_options), **network_options)
+    raise ModelError(f"no variant {variant!r}: resnext29_* has 'pytorch_cifar', resnext50_* and 101_* 'blog'")

@@ -11,46 +11,48 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+__all__ = ["stack_blocks", "unstack_blocks"]
+
 _ONE = re.compile(r"stage(\d+)_block(\d+)")
 _MANY = re.compile(r"stage(\d+)_blocks")
 
 
 def stack_blocks(variables: Mapping[str, Any]) -> dict[str, Any]:
-    """From the variables of the network written out to those with ``scan_layers``.
+    """Converts variables of a network written out to those of the same network with ``scan_layers``.
 
     Args:
         variables: ``{"params", "batch_stats"}``, or gradients, or anything else laid out like them.
     """
-    return {collection: _roll(tree) for collection, tree in variables.items()}
+    return {collection: _stack(tree) for collection, tree in variables.items()}
 
 
 def unstack_blocks(variables: Mapping[str, Any]) -> dict[str, Any]:
     """Converts variables of a ``scan_layers`` network to those without it: undoes ``stack_blocks``."""
-    return {collection: _unroll(tree) for collection, tree in variables.items()}
+    return {collection: _unstack(tree) for collection, tree in variables.items()}
 
 
-def _roll(tree: Mapping[str, Any]) -> dict[str, Any]:
-    rolled: dict[str, Any] = {}
+def _stack(tree: Mapping[str, Any]) -> dict[str, Any]:
+    stacked: dict[str, Any] = {}
     stages: dict[str, list[tuple[int, Any]]] = {}
     for name, value in tree.items():
         match = _ONE.fullmatch(name)
         if match and int(match[2]) > 1:
             stages.setdefault(match[1], []).append((int(match[2]), value))
         else:
-            rolled[name] = value
+            stacked[name] = value
     for stage, blocks in stages.items():
         in_order = [value for _, value in sorted(blocks, key=lambda block: block[0])]
-        rolled[f"stage{stage}_blocks"] = jax.tree.map(lambda *leaves: jnp.stack(leaves), *in_order)
-    return rolled
+        stacked[f"stage{stage}_blocks"] = jax.tree.map(lambda *leaves: jnp.stack(leaves), *in_order)
+    return stacked
 
 
-def _unroll(tree: Mapping[str, Any]) -> dict[str, Any]:
-    unrolled: dict[str, Any] = {}
+def _unstack(tree: Mapping[str, Any]) -> dict[str, Any]:
+    written_out: dict[str, Any] = {}
     for name, value in tree.items():
         match = _MANY.fullmatch(name)
         if not match:
-            unrolled[name] = value
+            written_out[name] = value
             continue
         for i in range(len(jax.tree.leaves(value)[0])):
-            unrolled[f"stage{match[1]}_block{i + 2}"] = jax.tree.map(lambda leaf, i=i: leaf[i], value)
-    return unrolled
+            written_out[f"stage{match[1]}_block{i + 2}"] = jax.tree.map(lambda leaf, i=i: leaf[i], value)
+    return written_out

@@ -1,4 +1,4 @@
-"""The layers before the first residual block."""
+"""The images a network takes, and the layers before the first residual block."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -7,15 +7,20 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jax_resnet.errors import ModelError
+from jax_resnet.models.activation import Activation, normalize_and_activate
+
+__all__ = ["STEMS", "Stem", "apply_stem", "as_images", "check_image_channels"]
+
 
 class Stem(NamedTuple):
     """Convolutions, the first of them strided, and a 3x3 max-pool of stride 2 or none.
 
     Attributes:
         kernels: Kernel size of each convolution.
-        strides: Of the first convolution.
-        padding: Of the first convolution; the others keep the size.
-        pool_padding: Of the max-pool; None for no pooling.
+        strides: Strides of the first convolution.
+        padding: Padding of the first convolution; the others keep the size.
+        pool_padding: Padding of the max-pool; None for no pooling.
     """
 
     kernels: tuple[int, ...]
@@ -38,17 +43,53 @@ STEMS = {
 def as_images(images: jax.Array, dtype: jnp.dtype, *, least: int = 1) -> jax.Array:
     """Casts images to ``dtype``.
 
+    Args:
+        images: ``(N, H, W, channels)``, floating point, normalized.
+        dtype: dtype of the result.
+        least: Smallest H and W that the network can take.
+
     Raises:
-        ValueError: They are not ``(N, H, W, channels)``, or H or W is below ``least``.
+        ModelError: They are of another shape, obviously channels-first, too small, or integers.
     """
     if images.ndim != 4:
-        raise ValueError(f"images are (N, H, W, channels), not of shape {images.shape}")
-    height, width = images.shape[1:3]
+        raise ModelError(f"images are (N, H, W, channels), not of shape {images.shape}")
+    _, height, width, channels = images.shape
+    # An image 1 or 3 pixels high with many channels does not exist; channels-first images do.
+    if height in (1, 3) and channels not in (1, 3) and min(width, channels) >= 8:
+        raise ModelError(
+            f"images are (N, H, W, channels), and {images.shape} looks like channels first: "
+            "transpose them with images.transpose(0, 2, 3, 1)"
+        )
     if min(height, width) < least:
-        raise ValueError(
+        raise ModelError(
             f"images of {height}x{width} are too small for this network: pad them to {least}x{least} or more"
         )
+    if not jnp.issubdtype(images.dtype, jnp.floating):
+        raise ModelError(
+            f"images are normalized floating-point numbers, not {images.dtype}: "
+            "jax_resnet.data.augment.normalize makes them from uint8"
+        )
     return images.astype(dtype)
+
+
+def check_image_channels(module: nn.Module, first_conv: str, images: jax.Array) -> None:
+    """Checks that a network's weights are for images of this many channels.
+
+    Args:
+        module: The network, inside one of its methods.
+        first_conv: Name of its first convolution.
+        images: ``(N, H, W, channels)``.
+
+    Raises:
+        ModelError: They are for another number of channels.
+    """
+    if not module.has_variable("params", first_conv):
+        return
+    expected: int = module.get_variable("params", first_conv)["kernel"].shape[-2]
+    if images.shape[-1] != expected:
+        raise ModelError(
+            f"the network's weights are for images of {expected} channels, and these have {images.shape[-1]}"
+        )
 
 
 def apply_stem(
@@ -58,22 +99,23 @@ def apply_stem(
     *,
     conv: Callable[..., nn.Module],
     norm: Callable[..., nn.Module] | None,
+    act: Activation,
     train: bool,
 ) -> jax.Array:
     """Maps images NHWC to ``(N, H', W', width)``; called inside a compact module, whose layers it makes.
 
-    Without ``norm``, as in pre-activation networks, the output is left unactivated.
+    Without ``norm``, the last convolution's output is neither normalized nor activated.
     """
     for i, kernel in enumerate(stem.kernels):
         last = i == len(stem.kernels) - 1
         strides, padding = (stem.strides, stem.padding) if i == 0 else (1, kernel // 2)
         suffix = str(i + 1) if len(stem.kernels) > 1 else ""
-        features = width if last else width // 2
+        features = width if last else max(width // 2, 1)
         x = conv(features, (kernel, kernel), strides=strides, padding=padding, name=f"stem_conv{suffix}")(x)
         if norm is not None:
-            x = norm(name=f"stem_norm{suffix}")(x, train=train, relu=True)
+            x = normalize_and_activate(norm(name=f"stem_norm{suffix}"), x, act, train=train)
         elif not last:
-            x = nn.relu(x)
+            x = act(x)
     if stem.pool_padding is not None:
         p = stem.pool_padding
         x = nn.max_pool(x, (3, 3), (2, 2), ((p, p), (p, p)))

@@ -2,15 +2,21 @@
 
 from collections.abc import Collection, Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from jax_resnet.layers import BatchNorm, conv_general_dilated
+from jax_resnet.models.activation import Activation, check_activation, normalize_and_activate
+from jax_resnet.models.dtypes import wide_dtype
 from jax_resnet.models.fold import FoldedNorm
+from jax_resnet.models.limits import check_classes, check_dtype, check_stages, chosen_parts
 from jax_resnet.models.resnet import he_normal, head_init
-from jax_resnet.models.stem import as_images
+from jax_resnet.models.stem import as_images, check_image_channels
+
+__all__ = ["VGG"]
 
 
 class VGG(nn.Module):
@@ -20,39 +26,60 @@ class VGG(nn.Module):
         stage_sizes: Convolutions in each stage.
         widths: Channels of each stage.
         num_classes: Outputs; 0 leaves out the head and returns the pooled features.
-        frozen: Parts whose BatchNorm never moves: any of "stage1", "stage2", ...
-        dtype: In which the network computes; parameters, statistics and logits stay float32.
-        norm_momentum: Of every BatchNorm: the share of the old running statistics that stays.
+        act: The activation function. ReLU is computed together with the BatchNorm before it.
+        frozen: Parts whose BatchNorm always uses, and never moves, its running statistics: any of
+            "stage1", "stage2", ..., or "all" (True).
+        dtype: dtype of the computation; parameters, statistics and logits stay float32.
+        norm_momentum: Fraction of the old running statistics that every BatchNorm keeps per step.
         folded: Every BatchNorm is folded into its convolution, see ``fold_batch_norm``.
     """
 
     stage_sizes: Sequence[int]
     widths: Sequence[int] = (64, 128, 256, 512, 512)
     num_classes: int = 10
-    frozen: Collection[str] = ()
+    act: Activation = nn.relu
+    frozen: bool | str | Collection[str] = ()
     dtype: jnp.dtype = jnp.float32
     norm_momentum: float = 0.9
     folded: bool = False
 
     def __post_init__(self) -> None:
-        if len(self.stage_sizes) != len(self.widths):
-            raise ValueError(f"{len(self.stage_sizes)} stages need as many widths, not {len(self.widths)}")
-        stages = {f"stage{i + 1}" for i in range(len(self.stage_sizes))}
-        if unknown := set(self.frozen) - stages:
-            raise ValueError(f"frozen has no part {sorted(unknown)}; there are {sorted(stages)}")
+        check_stages(self.stage_sizes, self.widths, layers_per_unit=1)
+        check_classes(self.num_classes)
+        check_activation(self.act)
+        check_dtype(self.dtype)
+        chosen_parts("frozen", self.frozen, self._stages)
         super().__post_init__()
 
-    @nn.compact
-    def __call__(
-        self, images: jax.Array, *, train: bool, features: bool = False
-    ) -> jax.Array | tuple[jax.Array, ...]:
-        """Maps images ``(N, H, W, channels)``, H and W at least 32, to logits ``(N, num_classes)``.
+    @property
+    def _stages(self) -> list[str]:
+        return [f"stage{i + 1}" for i in range(len(self.stage_sizes))]
 
-        With ``features=True``, returns a tuple with each stage's feature map instead.
+    def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
+        """Computes logits.
+
+        Args:
+            images: ``(N, H, W, channels)``, floating point, H and W at least ``2 ** stages``: 32.
+            train: Normalize by the batch's statistics, and move ``batch_stats`` where it is mutable.
+
+        Returns:
+            Logits ``(N, num_classes)``, or pooled features ``(N, C)`` where ``num_classes`` is 0.
 
         Raises:
-            ValueError: The images are too small for the pools.
+            ModelError: The images are too small for the pools, have another shape, or are integers.
         """
+        return self._run(images, train=train)
+
+    def features(self, images: jax.Array, *, train: bool) -> dict[str, jax.Array]:
+        """Computes the feature maps of every stage, after its max-pool.
+
+        Returns:
+            ``{"stage1", "stage2", ...}``: 64, 128, 256, 512 and 512 channels at strides 2, 4, 8, 16 and 32.
+        """
+        return self._run(images, train=train, features=True)
+
+    @nn.compact
+    def _run(self, images: jax.Array, *, train: bool, features: bool = False) -> Any:
         conv = partial(
             nn.Conv,
             kernel_size=(3, 3),
@@ -62,21 +89,22 @@ class VGG(nn.Module):
             conv_general_dilated=conv_general_dilated,
         )
         x = as_images(images, self.dtype, least=2 ** len(self.stage_sizes))
-        maps, layer = [], 0
-        for i, (size, width) in enumerate(zip(self.stage_sizes, self.widths, strict=True), 1):
+        check_image_channels(self, "stage1_conv1", images)
+        frozen = chosen_parts("frozen", self.frozen, self._stages)
+        maps, layer = {}, 0
+        for stage, size, width in zip(self._stages, self.stage_sizes, self.widths, strict=False):
             batch_norm = partial(
-                BatchNorm, momentum=self.norm_momentum, dtype=self.dtype, frozen=f"stage{i}" in self.frozen
+                BatchNorm, momentum=self.norm_momentum, dtype=self.dtype, frozen=stage in frozen
             )
-            norm = FoldedNorm if self.folded else batch_norm
             for _ in range(size):
                 layer += 1
-                x = conv(width, name=f"stage{i}_conv{layer}")(x)
-                x = norm(name=f"stage{i}_norm{layer}")(x, train=train, relu=True)
-            x = nn.max_pool(x, (2, 2), (2, 2))
-            maps.append(x)
+                x = conv(width, name=f"{stage}_conv{layer}")(x)
+                norm = (FoldedNorm if self.folded else batch_norm)(name=f"{stage}_norm{layer}")
+                x = normalize_and_activate(norm, x, self.act, train=train)
+            x = maps[stage] = nn.max_pool(x, (2, 2), (2, 2))
         if features:
-            return tuple(maps)
-        wide = jnp.promote_types(jnp.float32, self.dtype)
+            return maps
+        wide = wide_dtype(self.dtype)
         x = jnp.mean(x.astype(wide), (1, 2))
         if self.num_classes == 0:
             return x

@@ -9,7 +9,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jax_resnet.parallel.mesh import DATA, place, place_rows, replicated, row_spec, shardings_of
-from jax_resnet.train import Batch, Metrics, TrainState, Variables
+from jax_resnet.train import Batch, EvalStep, TrainState, TrainStep
 
 Mode = Literal["jit", "shard_map", "pmap"]
 
@@ -44,9 +44,7 @@ class Plan:
         """Puts a state, or variables, that every process has in full on the devices."""
         return place(tree, shardings_of(tree, self.mesh, shard=self.shard_params))
 
-    def train_step(
-        self, step: Callable[[TrainState, Batch], tuple[TrainState, Metrics]], state: TrainState
-    ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
+    def train_step(self, step: TrainStep, state: TrainState) -> TrainStep:
         """Compiles a step; it takes the state that ``place`` placed, and donates it.
 
         Args:
@@ -58,9 +56,7 @@ class Plan:
         """
         return self._training(step, state)
 
-    def train_steps(
-        self, steps: Callable[[TrainState, Batch], tuple[TrainState, Metrics]], state: TrainState
-    ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
+    def train_steps(self, steps: TrainStep, state: TrainState) -> TrainStep:
         """Compiles what ``make_train_steps`` made, as ``train_step`` does one step.
 
         Raises:
@@ -70,9 +66,7 @@ class Plan:
             raise ValueError("several steps at once run by jit or shard_map, not by pmap")
         return self._training(steps, state, rows=1)
 
-    def eval_step(
-        self, step: Callable[[Variables, Batch], tuple[jax.Array, Metrics]]
-    ) -> Callable[[Variables, Batch], tuple[jax.Array, Metrics]]:
+    def eval_step(self, step: EvalStep) -> EvalStep:
         """Compiles an evaluation; every process gets the logits of the whole global batch."""
         return self._parallel(step, NamedSharding(self.mesh, P()))
 

@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from experiments.scaling import ScalingConfig, Traffic, all_reduce_seconds, compiled_bytes, table
+from experiments.bench.communication import (
+    ScalingConfig,
+    Traffic,
+    all_reduce_seconds,
+    scaling_rows,
+)
+from experiments.bench.compiled import compiled_bytes
+from experiments.program.errors import ConfigError
+from experiments.scaling import main
 
 
 def test_the_count_is_what_xla_adds_up():
@@ -23,7 +31,7 @@ def test_the_count_is_what_xla_adds_up():
     assert found["compiled_for"] == 8
     assert found["traffic"]["gradients"] == 4 * 75_290
     counted = found["traffic"]["gradients"] + found["traffic"]["statistics"]
-    # Beside these the metrics: the loss and the number of right ones.
+    # Beside these the metrics: the loss and the number of correct predictions.
     assert found["compiled_bytes"] == counted + 8
 
 
@@ -46,8 +54,58 @@ def test_an_all_reduce_has_its_closed_form():
 
 def test_efficiency_falls_with_devices_and_rises_with_overlap():
     moved = Traffic(100_000_000, 100_000, 150)
-    exposed = [row["efficiency"] for row in table(ScalingConfig(), moved)]
-    hidden = [row["efficiency"] for row in table(ScalingConfig(overlap=1.0), moved)]
+    exposed = [row.efficiency for row in scaling_rows(ScalingConfig(), moved)]
+    hidden = [row.efficiency for row in scaling_rows(ScalingConfig(overlap=1.0), moved)]
     assert exposed[0] == hidden[0] == 1
     assert exposed == sorted(exposed, reverse=True)
     assert all(a > b for a, b in zip(hidden[1:], exposed[1:], strict=True))
+
+
+def test_the_table_has_a_row_per_number_of_devices(capsys):
+    flags = "--arch resnet8 --stem cifar --num-classes 10 --image-size 8 --devices 1 8 16"
+    main(flags.split())
+    first, _, *table = capsys.readouterr().out.splitlines()
+    assert first.startswith("resnet8: 0.3 MB of gradients")
+    assert [line.split("|")[1].strip() for line in table] == ["devices", "--------:", "1", "8", "16"]
+    assert table[2].rstrip(" |").endswith("100.0%")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--arch resnet21", "--arch resnet21: no network is called 'resnet21'"),
+        ("--arch vgg16 --stem cifar --image-size 8", "--image-size 8: images of 8x8 are too small"),
+        ("--devices 0 2", "--devices must be 1 or more, not 0"),
+        ("--devices", "--devices"),
+        ("--devices-per-host 0", "--devices-per-host must be 1 or more, not 0"),
+        ("--link-gb 0", "--link-gb must be more than 0, not 0.0"),
+        ("--step-ms nan", "--step-ms must be more than 0, not nan"),
+        ("--latency-us -1", "--latency-us must be 0 or more, not -1.0"),
+        ("--overlap 1.5", "--overlap must be at least 0 and at most 1, not 1.5"),
+        ("--image-size big", "--image-size"),
+    ],
+)
+def test_an_invalid_flag_is_named(flags, message):
+    with pytest.raises(ConfigError) as error:
+        main(flags.split())
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("flags", [["--devices", *["1"] * 3000], ["--help"], ["--json"]])
+def test_a_closed_pipe_ends_the_program_quietly(flags):
+    read, write = os.pipe()
+    os.close(read)  # Nobody reads: the first flush fails.
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "experiments.scaling", *flags],
+            cwd=Path(__file__).parents[2],
+            stdout=write,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    finally:
+        os.close(write)
+    assert done.stderr == ""
+    # Some versions of argparse ignore that their help cannot be written.
+    assert done.returncode in ((0, 141) if flags == ["--help"] else (141,))

@@ -21,7 +21,7 @@ from jax_resnet.models import create_model
 
 FOLDER = Path(__file__).parent
 
-# What each reference is called here.
+# The call of ``create_model`` for each reference.
 CALLS: dict[str, tuple[str, dict[str, Any]]] = {
     "akamaster_resnet20": ("resnet20", {}),
     "akamaster_resnet56": ("resnet56", {}),

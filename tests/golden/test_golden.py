@@ -1,4 +1,4 @@
-"""Every reference is met: in float32 within its tolerances, in float64 to the last digits."""
+"""The network meets every reference: in float32 within its tolerances, in float64 to the last digits."""
 
 from typing import Any
 

@@ -18,16 +18,16 @@ COMPILE_QUICKLY = {"xla_backend_optimization_level": 0}
 
 
 class Trajectory(NamedTuple):
-    """What came out, PyTorch names throughout.
+    """The numbers of a run, under PyTorch's names.
 
     Attributes:
-        parameters: Their count.
-        eval_logits: By the running statistics.
-        train_logits: By the batch's.
+        parameters: Number of trainable parameters.
+        eval_logits: Logits by the running statistics.
+        train_logits: Logits by the batch's statistics.
         stats: Running statistics after the first step.
-        grad_norms: Of the first step, before weight decay.
-        losses: Before each of the three steps.
-        final_logits: By the running statistics, after the three steps.
+        grad_norms: Norms of the gradients of the first step, before weight decay.
+        losses: Losses before each of the three steps.
+        final_logits: Logits by the running statistics, after the three steps.
     """
 
     parameters: int
@@ -40,7 +40,7 @@ class Trajectory(NamedTuple):
 
 
 def style_of(reference: Reference) -> str:
-    """The style of names the reference's weights have."""
+    """The style of names of the reference's weights."""
     if "resnext50" in reference.meta["name"] and reference.meta["name"].startswith("seed"):
         return "blog"
     if "norm1.weight" in reference.state_dict:

@@ -28,7 +28,7 @@ FOLDED = {
 
 
 def trained(model: Any) -> Any:
-    """As after training."""
+    """Variables as after training."""
     return quick.trained(model, IMAGES.shape[1:])
 
 

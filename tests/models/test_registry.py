@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
-from jax_resnet.models import create_model, list_models, summary
+from jax_resnet.models import VGG, MnistCNN, create_model, list_models, summary
 from jax_resnet.models.registry import find
 from tests.helpers.quick import jit, trained
 
@@ -105,7 +105,7 @@ NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in GIANTS else name 
 
 
 def small(name: str) -> tuple[Any, tuple[int, ...]]:
-    """The row with two stages of a block, few channels and small images: the same layers, soon compiled."""
+    """The network with two stages of one block, few channels and small images, which compile quickly."""
     if name == "mnist_cnn":
         return create_model(name), (8, 16, 16, 1)
     options = {"stage_sizes": (1, 1), "widths": (16, 32)}
@@ -142,7 +142,7 @@ def test_imagenet_counts(name: str) -> None:
 
 
 def one_of_each_kind() -> list[str]:
-    """The first of the rows that differ in their depth only."""
+    """The first of the networks that differ in their depth only."""
     kinds: dict[Any, str] = {}
     for name in list_models():
         row = find(name)
@@ -210,11 +210,11 @@ def test_features_and_no_head(name: str) -> None:
         )
 
     pooled, variables = trace()
-    maps, _ = trace(features=True)
+    maps, _ = trace(method="features")
     assert "head" not in variables["params"]
     assert pooled.ndim == 2
-    assert isinstance(maps, tuple)
-    first, second = maps
+    assert set(maps) == {"stem", "stage1", "stage2"} - ({"stem"} if type(model) in (VGG, MnistCNN) else set())
+    first, second = maps["stage1"], maps["stage2"]
     assert first.shape[1] == 2 * second.shape[1] or name == "mnist_cnn"
     if "mnist" not in name:
         assert pooled.shape[-1] == second.shape[-1]

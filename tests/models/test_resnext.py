@@ -22,8 +22,9 @@ def conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def normalize(x: jax.Array, params: Any) -> jax.Array:
-    mean, var = x.mean((0, 1, 2)), x.var((0, 1, 2))
-    return (x - mean) / jnp.sqrt(var + 1e-5) * params["scale"] + params["bias"]
+    mean, var = x.mean((0, 1, 2), keepdims=True), x.var((0, 1, 2), keepdims=True)
+    scale, bias = (params[name].reshape(1, 1, 1, -1) for name in ("scale", "bias"))
+    return (x - mean) / jnp.sqrt(var + 1e-5) * scale + bias
 
 
 def of_group(params: Any, i: int) -> Any:

@@ -26,13 +26,13 @@ def assert_equal(actual, expected, tolerance=0.0):
 
 
 @pytest.mark.parametrize("name", ["resnet20", "preact_resnet20"])
-def test_rolling_and_back_gives_the_same_numbers(name):
+def test_stacking_and_unstacking_give_the_same_numbers(name):
     _, looped, variables = both(name)
-    rolled = stack_blocks(variables)
-    assert jax.tree.map(jnp.shape, rolled) == jax.tree.map(
+    stacked = stack_blocks(variables)
+    assert jax.tree.map(jnp.shape, stacked) == jax.tree.map(
         jnp.shape, dict(jax.eval_shape(lambda: looped.init(jax.random.key(0), IMAGES, train=False)))
     )
-    assert_equal(unstack_blocks(rolled), variables)
+    assert_equal(unstack_blocks(stacked), variables)
 
 
 @pytest.mark.parametrize(("name", "remat"), [("resnet20", ()), ("preact_resnet20", STAGES)])

@@ -13,13 +13,17 @@ from jax_resnet.models import create_model
 torch = pytest.importorskip("torch", reason="compares with PyTorch, which is not installed")
 from experiments.bench.torch_networks import TorchResNet, TorchVGG  # noqa: E402
 
+# float64 beside float32 statistics.
+pytestmark = pytest.mark.usefixtures("standard_promotion")
+
+
 SMALL = {"stage_sizes": (1, 2), "widths": (64, 128)}
 NARROW = {"stage_sizes": (1, 2), "widths": (16, 32)}
 BASIC, BOTTLENECK = {"block": "basic"}, {"block": "bottleneck"}
 PREACT = {"preactivation": True}
 
-# The network here, the options that make a small one of it (which PyTorch's takes too), and what PyTorch's
-# needs to be told besides.
+# The network here, the options that make a small one of it (which PyTorch's takes too), and further
+# options of PyTorch's network.
 BLOCKS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "basic_A": ("resnet20", NARROW, {**BASIC, "shortcut": "A"}),
     "basic_A_padded_at_the_end": (
@@ -48,6 +52,11 @@ BLOCKS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         {**BOTTLENECK, **PREACT, "activate_stem": True},
     ),
     "no_final_norm": ("preact_resnet18", {**SMALL, "final_norm": False}, {**BASIC, **PREACT}),
+    "preact_imagenet": (
+        "preact_resnet18",
+        {**SMALL, "stem": "imagenet"},
+        {**BASIC, **PREACT, "activate_stem": True},
+    ),
     "wide": (
         "wrn_16_4",
         {},

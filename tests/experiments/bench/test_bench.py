@@ -1,40 +1,49 @@
-"""The bench: what it counts, and that it times what it says in processes that answer."""
+"""The bench: what it counts and times, and the processes that it times in."""
 
 import json
 import math
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from experiments import bench
 from experiments.bench.__main__ import main
-from experiments.bench.case import Layer, Subject, parse_arch
-from experiments.bench.end_to_end import epoch_rows, timed
-from experiments.bench.layers import layers_of
-from experiments.bench.timing import race, race_together
+from experiments.bench.case import Case, LayerShape, parse_arch
+from experiments.bench.config import MODES, BenchConfig
+from experiments.bench.inference import inference_rows
+from experiments.bench.layers import count_layers
+from experiments.bench.networks import network_cases, network_rows
+from experiments.bench.process import process_setup
+from experiments.bench.table import PROGRAM_TITLES, format_rows, format_tables
+from experiments.bench.timing import Timing, interleaved, simultaneous
 from experiments.program.errors import ConfigError, ExperimentError
+from experiments.settings.parser import parse_flags
 from jax_resnet.models import create_model, summary
 
+TORCH = "compares with PyTorch, which is not installed"
 TINY = {"stage_sizes": (1,), "widths": (8,)}
 
 
 def tiny(framework="jax_resnet", **fields):
-    return Subject(framework, "resnet20", 4, options=TINY, image_size=8, **fields)
+    return Case(framework, "resnet20", 4, options=TINY, image_size=8, **fields)
 
 
 def test_operations_are_those_of_the_layers():
     # 41 million multiply-adds an image (He et al. 2015 have 0.04 billion), forward once and backward twice.
-    assert Subject("jax_resnet", "resnet20", 128).flops() == pytest.approx(6 * 128 * 40.8e6, rel=0.01)
-    layer = Layer(size=32, inputs=16, outputs=32, kernel=3, strides=2)
-    assert Subject("jax_resnet", batch_size=2, layer=layer).flops() == 6 * 2 * 16 * 16 * 9 * 16 * 32
+    assert Case("jax_resnet", "resnet20", 128).flops() == pytest.approx(6 * 128 * 40.8e6, rel=0.01)
+    layer = LayerShape(size=32, inputs=16, outputs=32, kernel=3, strides=2)
+    assert Case("jax_resnet", batch_size=2, layer=layer).flops() == 6 * 2 * 16 * 16 * 9 * 16 * 32
 
 
 @pytest.mark.parametrize("arch", ["resnet20", "resnet50", "resnext29_32x4d"])
 def test_layers_add_up_to_the_network(arch):
     name, options = parse_arch(arch)
-    counted = layers_of(name, options, 32)
+    counted = count_layers(name, options, 32)
     convolutions = sum(
-        times * Subject("jax_resnet", batch_size=1, layer=layer).flops() // 6
+        times * Case("jax_resnet", batch_size=1, layer=layer).flops() // 6
         for layer, times in counted.items()
         if layer.kernel
     )
@@ -45,32 +54,30 @@ def test_layers_add_up_to_the_network(arch):
 def test_an_unknown_network_is_named():
     with pytest.raises(ConfigError, match="resnet20"):
         parse_arch("resnet21")
-    with pytest.raises(ConfigError, match="--layers and --depth are different benches: choose one"):
-        main(["--layers", "--depth"])
 
 
 @pytest.mark.parametrize("framework", ["jax_resnet", "flax", "matmul"])
-def test_a_subject_is_timed_in_its_process(framework):
-    (result,) = race([tiny(framework)], rounds=2, turn_seconds=0.01)
-    assert len(result.seconds) >= 3
-    assert 0 < result.median < result.start_seconds
-    assert result.images_per_second == pytest.approx(4 / result.median)
+def test_a_case_is_timed_in_its_own_process(framework):
+    (timing,) = interleaved([tiny(framework)], rounds=2, round_seconds=0.01)
+    assert len(timing.seconds) >= 3
+    assert 0 < timing.median < timing.start_seconds
+    assert timing.images_per_second == pytest.approx(4 / timing.median)
     network = summary(create_model("resnet20", **TINY))
-    assert result.parameters == (0 if framework == "matmul" else network.parameters)
-    assert result.peak_bytes > 50e6
+    assert timing.parameters == (0 if framework == "matmul" else network.parameters)
+    assert timing.peak_bytes > 50e6
 
 
 def test_the_same_network_in_pytorch():
-    pytest.importorskip("torch", reason="compares with PyTorch, which is not installed")
-    ours, theirs = race([tiny(), tiny("torch", layout="NHWC")], rounds=1, turn_seconds=0.01)
+    pytest.importorskip("torch", reason=TORCH)
+    ours, theirs = interleaved([tiny(), tiny("torch", layout="NHWC")], rounds=1, round_seconds=0.01)
     assert ours.parameters == theirs.parameters
 
 
 @pytest.mark.slow
-def test_processes_at_once():
-    together = race_together([tiny(), tiny()], rounds=1)
-    assert len(together.seconds) == 5
-    assert all(second > 0 for second in together.seconds)
+def test_a_step_of_simultaneous_processes_ends_with_the_slowest():
+    timing = simultaneous([tiny(), tiny()], rounds=1)
+    assert len(timing.seconds) == 5
+    assert all(second > 0 for second in timing.seconds)
 
 
 def test_malloc_is_set_before_jax_is_imported():
@@ -78,15 +85,19 @@ def test_malloc_is_set_before_jax_is_imported():
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
-def test_what_fails_in_a_process_is_told():
+def test_an_error_in_a_process_is_raised_here():
     with pytest.raises(ExperimentError, match="no option 'widhts'"):
-        race([Subject("jax_resnet", "resnet20", 4, options={"widhts": (8,)})], rounds=1, turn_seconds=0.01)
+        interleaved(
+            [Case("jax_resnet", "resnet20", 4, options={"widhts": (8,)})], rounds=1, round_seconds=0.01
+        )
 
 
 @pytest.mark.slow
-def test_layers_as_table_and_json(tmp_path, capsys):
+def test_layers_are_printed_and_written_as_json(tmp_path, capsys):
     out = tmp_path / "bench.json"
-    flags = "--layers --arch resnet8 --batch-size 2 --image-size 8 --dtype f32 --rounds 1 --turn-seconds 0.01"
+    flags = (
+        "--layers --arch resnet8 --batch-size 2 --image-size 8 --dtype f32 --rounds 1 --round-seconds 0.01"
+    )
     main([*flags.split(), "--out", str(out)])
     rows = json.loads(out.read_text())["rows"]
     *layers, total = rows
@@ -98,9 +109,9 @@ def test_layers_as_table_and_json(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_the_loop_is_compared_with_its_step(tmp_path):
+def test_the_loop_is_compared_with_its_step_alone(tmp_path):
     out = tmp_path / "bench.json"
-    flags = "--loop --arch resnet8 --batch-size 16 --image-size 8 --dtype f32 --rounds 2 --turn-seconds 0.05"
+    flags = "--loop --arch resnet8 --batch-size 16 --image-size 8 --dtype f32 --rounds 2 --round-seconds 0.05"
     main([*flags.split(), "--out", str(out)])
     (row,) = json.loads(out.read_text())["rows"]
     assert row["in the loop (ms)"] > 0
@@ -109,19 +120,117 @@ def test_the_loop_is_compared_with_its_step(tmp_path):
     assert math.isfinite(ratio)
 
 
-def test_an_epoch_is_compared_turn_by_turn():
-    # In both turns ours takes 80% of the time of theirs, whatever the machine did meanwhile.
-    def turn(seconds):
-        return {"process": 2 * seconds, "seconds": seconds, "images_per_second": 800 / seconds}
+FLAGS = [
+    (["--layers", "--depth"], "--layers and --depth are different benches: choose one"),
+    (["--rounds", "0"], "--rounds must be 1 or more, not 0"),
+    (["--round-seconds", "inf"], "--round-seconds must be more than 0, not inf"),
+    (["--round-seconds", "nan"], "--round-seconds must be more than 0, not nan"),
+    (["--image-size", "-1"], "--image-size must be 1 or more, not -1"),
+    (["--arch", "vgg16", "--image-size", "8"], "--arch vgg16: images of 8x8 are too small"),
+    (["--arch", "resnet20@blog"], "--arch resnet20@blog: no variant 'blog'"),
+    (["--arch", "mnist_cnn", "--against", "torch"], "--arch mnist_cnn: has no form in PyTorch here"),
+    (["--layers", "--user"], "--user goes with whole training steps or --inference, not with --layers"),
+    (["--out", "no-such-folder/bench.json"], "--out no-such-folder/bench.json: must be a file in a folder"),
+    (["--dtype"], "--dtype"),
+    (["--dtype", "f32", "bf61"], "--dtype is one of f32, bf16, not 'bf61'; did you mean bf16?"),
+    (["--round", "3"], "unknown flag --round; did you mean --rounds?"),
+    (["--scaling", "--against", "flax"], "--scaling has no use for --against: leave it out"),
+]
 
-    turns = {"jax_resnet": [turn(4), turn(12)], "PyTorch": [turn(5), turn(15)]}
-    first, second, ratio = epoch_rows("resnet20", 128, turns)
-    assert first["whole process (s)"] == 16
-    assert second["after set-up (s)"] == pytest.approx(10)
-    for column in ("training (images/s)", "after set-up (s)", "whole process (s)"):
-        assert ratio[column] == pytest.approx(1.25)
+
+@pytest.mark.parametrize(("flags", "message"), FLAGS)
+def test_an_invalid_flag_is_named_before_anything_is_timed(flags, message):
+    if "torch" in flags:
+        pytest.importorskip("torch", reason=TORCH)
+    with pytest.raises(ConfigError) as error:
+        main(flags)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
 
 
-def test_a_program_that_fails_is_told_in_a_line():
-    with pytest.raises(ExperimentError, match=r"experiments.cifar10 ended with status 2: error: .*resnet20"):
-        timed(["experiments.cifar10", "--arch", "resnet21"])
+def test_a_library_users_process_sets_nothing(monkeypatch):
+    monkeypatch.setenv("JAX_RESNET_MALLOC", "1")
+    monkeypatch.setenv("JAX_RESNET_CONV", "xla")
+    flags, environment = process_setup(tiny(program="user"))
+    assert flags == ["--import-jax-first"]
+    assert not [name for name in environment if name.startswith("JAX_RESNET_")]
+    assert environment["PATH"]
+    flags, environment = process_setup(tiny())
+    assert flags == ["--keep-freed-memory"]
+    assert environment["JAX_RESNET_CONV"] == "xla"
+    assert process_setup(tiny("torch"))[0] == []
+
+
+def test_a_library_users_program_is_timed():
+    (timing,) = interleaved([tiny(program="user", task="evaluate")], rounds=1, round_seconds=0.01)
+    assert timing.median > 0
+    assert timing.parameters == summary(create_model("resnet20", **TINY)).parameters
+
+
+def test_both_programs_are_timed_in_the_same_rounds():
+    config = BenchConfig(user=True, against="torch")
+    cases = network_cases(config, tiny())
+    names = [(case.name, case.dtype) for case in cases]
+    assert names == [
+        ("jax_resnet", "f32"),
+        ("jax_resnet, library user's program", "f32"),
+        ("jax_resnet", "bf16"),
+        ("jax_resnet, library user's program", "bf16"),
+        ("PyTorch NCHW", "f32"),
+        ("PyTorch NHWC", "f32"),
+        ("PyTorch autocast", "bf16"),
+    ]
+    evaluated = network_cases(config, tiny(task="evaluate"))
+    assert [case.name for case in evaluated[-2:]] == ["PyTorch autocast", "PyTorch bf16 weights"]
+    assert all(case.task == "evaluate" for case in evaluated)
+
+
+def timing_of(case, seconds):
+    return Timing(case, start_seconds=1.0, parameters=100, seconds=[seconds] * 3)
+
+
+def test_each_program_has_a_table_with_the_same_rivals():
+    cases = network_cases(BenchConfig(user=True, against="torch", dtype=("f32",)), tiny())
+    products = [timing_of(Case("matmul"), 0.5)]
+    timings = [timing_of(case, seconds) for case, seconds in zip(cases, (1.0, 1.5, 4.0, 2.0), strict=True)]
+    rows = network_rows("resnet20", timings + products)
+    assert [row["to best f32 rival"] for row in rows[:4]] == [2, pytest.approx(4 / 3), 0.5, 1]
+    first, second = format_tables(rows).split(PROGRAM_TITLES["user"])
+    assert first.startswith(PROGRAM_TITLES["experiments"])
+    for part in (first, second):
+        assert part.count("PyTorch NCHW") == part.count("PyTorch NHWC") == 1
+        assert "| program" not in part
+    assert "library user" not in first
+    assert "library user's program" in second
+
+
+def test_latency_and_images_per_second_of_one_image():
+    cases = network_cases(BenchConfig(against="torch"), Case("jax_resnet", "resnet20", 1, task="evaluate"))
+    rows = inference_rows("resnet20", [timing_of(case, 0.004) for case in cases])
+    assert {row["latency (ms)"] for row in rows} == {4.0}
+    assert {row["images/s"] for row in rows} == {250.0}
+    assert rows[0]["GFLOP/s"] == pytest.approx(2 * 40.55e6 / 0.004 / 1e9, rel=1e-3)
+    assert "program" not in format_rows(rows)
+
+
+@pytest.mark.slow
+def test_inference_of_every_case(tmp_path):
+    pytest.importorskip("torch", reason=TORCH)
+    out = tmp_path / "bench.json"
+    flags = "--inference --user --against torch --arch resnet8 --batch-size 4 --image-size 8 --rounds 1"
+    main([*flags.split(), "--round-seconds", "0.01", "--out", str(out)])
+    rows = json.loads(out.read_text())["rows"]
+    assert len(rows) == 2 * (4 + 4)
+    assert [row["batch"] for row in rows] == [4] * 8 + [1] * 8
+
+
+def test_the_commands_of_the_readme_are_valid():
+    pytest.importorskip("torch", reason=TORCH)
+    readme = Path(bench.__file__).parent / "README.md"
+    block = readme.read_text(encoding="utf-8").split("```sh\n")[1].split("```")[0]
+    commands = [shlex.split(line, comments=True)[3:] for line in block.splitlines()]
+    assert len(commands) == 9
+    configs = [parse_flags(BenchConfig, "bench", "", flags, BenchConfig()) for flags in commands]
+    for config in configs:
+        config.check()
+    assert {config.mode for config in configs} == {None, *MODES}

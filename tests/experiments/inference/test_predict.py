@@ -30,7 +30,7 @@ def files(digits, tmp_path_factory):
         Image.fromarray(digits.test.images[i]).save(
             folder / ("more" if i > 9 else "") / f"{i:02}.{'bmp' if i % 2 else 'png'}"
         )
-    (folder / "notes.txt").write_text("no picture, and not taken for one")
+    (folder / "notes.txt").write_text("no image, and not read as one")
     return folder
 
 
@@ -92,14 +92,14 @@ def test_weights_in_a_file_predict_as_the_run_they_come_from(finished, files, tm
     write_state_dict(path, to_torch(variables, model, style="akamaster"))
     mean, std = (map(str, config["data"][name]) for name in ("mean", "std"))
     file = files / "03.bmp"
-    told = ["--arch", "resnet8", "--dataset", "digits"]
-    [one] = predicted(capsys, path, file, *told, "--mean", *mean, "--std", *std)["images"]
+    flags = ["--arch", "resnet8", "--dataset", "digits"]
+    [one] = predicted(capsys, path, file, *flags, "--mean", *mean, "--std", *std)["images"]
     [other] = predicted(capsys, finished, file)["images"]
     for left, right in zip(one["predictions"], other["predictions"], strict=True):
         assert left["class"] == right["class"]
         assert left["probability"] == pytest.approx(right["probability"], rel=1e-5)
     with pytest.raises(ConfigError, match="give --mean and --std"):
-        predict.main([str(path), str(file), *told])
+        predict.main([str(path), str(file), *flags])
 
 
 @pytest.mark.parametrize(

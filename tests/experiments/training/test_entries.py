@@ -1,4 +1,4 @@
-"""Each page on its own data set: archives in the originals' layouts, cut down to 50 and 20 images."""
+"""Each training program on its own data set, cut down to 50 and 20 images in the original's layout."""
 
 import json
 import math
@@ -69,7 +69,7 @@ def test_tutorial_003_trains_by_adam_and_watches_the_test_set(tiny):
 
 
 def test_programs_import_jax_only_when_they_run():
-    # The allocator is told what to do before jax is there, see experiments.program.start.
+    # malloc is set before jax is imported, see experiments.program.start.
     programs = "cifar10, cifar100, compare, degradation, evaluate, imagenet, mnist, resnext"
     code = f"import sys; from experiments import {programs}; assert 'jax' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -84,7 +84,7 @@ def test_a_run_stopped_within_an_epoch_goes_on_bit_for_bit(finished, small, tmp_
     assert_same(tmp_path, finished)
 
 
-def test_other_pictures_are_no_continuation(pictures, tmp_path):
+def test_other_images_cannot_be_resumed(pictures, tmp_path):
     data, run = tmp_path / "data", tmp_path / "run"
     shutil.copytree(pictures, data)
     flags = [*SMALL, "--data-dir", str(data), "--workers", "0", "--workdir", str(run)]

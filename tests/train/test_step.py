@@ -1,3 +1,5 @@
+"""The training and evaluation steps."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,7 +7,8 @@ import optax
 import pytest
 
 from jax_resnet import optim, train
-from jax_resnet.data.augment import make_augment, normalize
+from jax_resnet.data.augment import make_augment, make_mix, normalize
+from jax_resnet.errors import TrainError
 from jax_resnet.models import create_model
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
@@ -69,13 +72,6 @@ def test_training_lowers_the_loss(model, batch):
     assert losses[-1] < 0.5 * losses[0]
 
 
-def test_label_smoothing_mixes_with_the_uniform_target():
-    logits = jnp.asarray([[2.0, 0.0, -1.0]])
-    log_p = jax.nn.log_softmax(logits)[0]
-    expected = -(0.9 * log_p[0] + 0.1 * log_p.mean())
-    np.testing.assert_allclose(train.cross_entropy(logits, jnp.asarray([0]), 0.1), [expected], rtol=1e-6)
-
-
 def test_a_step_depends_on_seed_step_and_example_alone(model, batch):
     state, step = make_step(model, crop_padding=4, flip=True)
     again, _ = step(state, batch)
@@ -129,3 +125,76 @@ def test_a_network_without_batch_norm_trains_too():
     new, metrics = step(state, batch)
     assert int(new.step) == 1
     assert np.isfinite(metrics["loss"])
+
+
+def test_normalized_images_need_no_augmentation_and_no_index(model, batch):
+    state, step = make_step(model)
+    new, metrics = step(state, batch)
+    plain = jax.jit(train.make_train_step(model, optim.sgd(0.05, weight_decay=1e-3)))
+    images = normalize(batch["image"], MEAN, STD)
+    same, same_metrics = plain(state, {"image": images, "label": batch["label"]})
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), same.params, new.params)
+    assert float(same_metrics["loss"]) == pytest.approx(float(metrics["loss"]), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("augment", "mix"),
+    [(make_augment(MEAN, STD), None), (None, make_mix(10, mixup_alpha=1.0))],
+    ids=["augment", "mix"],
+)
+def test_an_augmentation_without_an_index_to_draw_from_is_refused(model, batch, augment, mix):
+    tx = optim.sgd(0.05)
+    state = train.create_state(model, tx, jax.random.key(0), (16, 16, 3))
+    step = train.make_train_step(model, tx, augment, mix=mix)
+    image = batch["image"] if augment else np.float32(batch["image"])
+    with pytest.raises(TrainError, match="the batch has no 'index', from which the augmentation draws"):
+        jax.eval_shape(step, state, {"image": image, "label": batch["label"]})
+
+
+def test_integer_images_that_nothing_normalizes_are_refused(model, batch):
+    tx = optim.sgd(0.05)
+    state = train.create_state(model, tx, jax.random.key(0), (16, 16, 3))
+    with pytest.raises(TrainError, match=r"without augment, images are normalized .* not uint8"):
+        jax.eval_shape(train.make_train_step(model, tx), state, batch)
+    with pytest.raises(TrainError, match=r"without preprocess, images are normalized .* not uint8"):
+        jax.eval_shape(train.make_eval_step(model), state.variables, batch)
+
+
+def test_evaluation_without_preprocessing_and_mask_counts_every_example(model, batch):
+    state, _ = make_step(model)
+    images = normalize(batch["image"], MEAN, STD)
+    whole = {"image": images, "label": batch["label"], "mask": np.ones(8, bool)}
+    logits, metrics = jax.jit(train.make_eval_step(model))(state.variables, whole)
+    del whole["mask"]
+    same_logits, same = jax.jit(train.make_eval_step(model))(state.variables, whole)
+    np.testing.assert_array_equal(same_logits, logits)
+    jax.tree.map(np.testing.assert_array_equal, same, metrics)
+
+
+def test_a_padded_row_may_have_any_label(model, batch):
+    state, _ = make_step(model)
+    eval_step = jax.jit(train.make_eval_step(model, lambda images: normalize(images, MEAN, STD)))
+    labels = np.where(np.arange(8) < 5, batch["label"], -1)
+    _, metrics = eval_step(state.variables, {**batch, "label": labels, "mask": np.arange(8) < 5})
+    assert np.isfinite(metrics["loss"])
+
+
+def test_a_label_that_does_not_exist_shows_in_the_loss(model, batch):
+    state, step = make_step(model)
+    _, metrics = step(state, {**batch, "label": batch["label"] + 10})
+    assert np.isnan(metrics["loss"])
+
+
+@pytest.mark.parametrize("accumulate", [3, 5, 16])
+def test_parts_that_do_not_divide_the_batch_are_refused(model, batch, accumulate):
+    tx = optim.sgd(0.05)
+    state = train.create_state(model, tx, jax.random.key(0), (16, 16, 3))
+    step = train.make_train_step(model, tx, make_augment(MEAN, STD), accumulate=accumulate)
+    with pytest.raises(TrainError, match=f"accumulate={accumulate} does not divide a batch of 8"):
+        jax.eval_shape(step, state, batch)
+
+
+@pytest.mark.parametrize("accumulate", [0, -1, 1.5, True])
+def test_a_number_of_parts_below_one_is_refused(model, accumulate):
+    with pytest.raises(TrainError, match="accumulate is the number of parts of a batch, at least 1"):
+        train.make_train_step(model, optim.sgd(0.05), accumulate=accumulate)

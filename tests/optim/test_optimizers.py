@@ -1,4 +1,4 @@
-import math
+"""SGD, Adam and the warm-up by error, against PyTorch's formulas in float64."""
 
 import jax
 import jax.numpy as jnp
@@ -79,6 +79,7 @@ def torch_adam(params, grads, *, lr, betas, eps, weight_decay, decoupled):
     return params
 
 
+@pytest.mark.usefixtures("standard_promotion")
 @pytest.mark.parametrize("decoupled", [False, True])
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
 @pytest.mark.parametrize(("betas", "eps"), [((0.9, 0.999), 1e-8), ((0.8, 0.95), 0.1)])
@@ -86,16 +87,17 @@ def test_adam_equals_pytorchs_formula_for_20_steps(decoupled, weight_decay, beta
     rng = np.random.default_rng(0)
     start = {"kernel": rng.standard_normal((3, 4)).astype(np.float32)}
     grads = [{"kernel": rng.standard_normal((3, 4)).astype(np.float32)} for _ in range(20)]
-    told = {"betas": betas, "eps": eps, "weight_decay": weight_decay, "decoupled": decoupled}
-    tx = optim.adam(0.01, **told)
+    options = {"betas": betas, "eps": eps, "weight_decay": weight_decay, "decoupled": decoupled}
+    tx = optim.adam(0.01, **options)
     params, state = start, tx.init(start)
     for grad in grads:
         updates, state = tx.update(grad, state, params)
         params = optax.apply_updates(params, updates)
-    expected = torch_adam(start, grads, lr=0.01, **told)
+    expected = torch_adam(start, grads, lr=0.01, **options)
     np.testing.assert_allclose(params["kernel"], expected["kernel"], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.usefixtures("standard_promotion")
 def test_a_mask_leaves_batch_norm_out_of_adams_decay_too():
     params = {"kernel": jnp.ones((2, 2)), "scale": jnp.ones(2)}
     tx = optim.adam(0.1, weight_decay=0.5, decoupled=True, mask=optim.decay_mask)
@@ -117,40 +119,20 @@ def test_the_warm_up_lasts_until_the_smoothed_error_is_below_the_threshold():
     assert smoothed > 0.8  # once warm, it never goes back
 
 
-STEPS = 40
-
-
-def cosine(t):
-    return 0.3 * (1 + math.cos(math.pi * t / STEPS)) / 2
-
-
-def one_cycle(t):
-    """PyTorch's OneCycleLR, its first phase ending at 30%."""
-    low, peak, end, top = 0.3 / 25, 0.3, 0.3 / 25 / 1e4, 0.3 * STEPS
-    if t <= top:
-        return low + (peak - low) * (1 - math.cos(math.pi * t / top)) / 2
-    return end + (peak - end) * (1 + math.cos(math.pi * (t - top) / (STEPS - top))) / 2
-
-
-@pytest.mark.parametrize(
-    ("schedule", "closed_form"),
-    [
-        (optim.piecewise(0.3, [20, 30]), lambda t: 0.3 * 0.1 ** ((t >= 20) + (t >= 30))),
-        (optim.piecewise(0.3, []), lambda t: 0.3),
-        (optim.piecewise(0.3, [10, 20, 30], 0.5), lambda t: 0.3 * 0.5 ** (t // 10)),
-        (optim.cosine(0.3, STEPS), cosine),
-        (optim.one_cycle(0.3, STEPS), one_cycle),
-        (optim.warmup(optim.cosine(0.3, STEPS), 8), lambda t: cosine(t) * min(1, (t + 1) / 8)),
-        (optim.warmup(optim.piecewise(0.3, [20]), 5), lambda t: min(1, (t + 1) / 5) * 0.3 * 0.1 ** (t >= 20)),
-        (optim.warmup(optim.cosine(0.3, STEPS), 0), cosine),
-    ],
-    ids=["piecewise", "constant", "half", "cosine", "one-cycle", "warm-cosine", "warm-step", "no-warmup"],
-)
-def test_schedules_equal_their_closed_forms_at_every_step(schedule, closed_form):
-    found = jax.vmap(schedule)(jnp.arange(STEPS))
-    np.testing.assert_allclose(found, [closed_form(t) for t in range(STEPS)], rtol=2e-5, atol=1e-8)
-
-
-def test_decay_mask_leaves_out_batch_norm_and_biases():
-    params = {"conv": {"kernel": jnp.ones((3, 3, 1, 1))}, "norm": {"scale": jnp.ones(4), "bias": jnp.ones(4)}}
-    assert optim.decay_mask(params) == {"conv": {"kernel": True}, "norm": {"scale": False, "bias": False}}
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_sgd_with_a_momentum_schedule_equals_pytorchs_formula(nesterov):
+    rng = np.random.default_rng(0)
+    start = {"kernel": rng.standard_normal((3, 4)).astype(np.float32)}
+    grads = [{"kernel": rng.standard_normal((3, 4)).astype(np.float32)} for _ in range(20)]
+    momentum = optim.one_cycle_momentum(20)
+    tx = optim.sgd(optim.one_cycle(0.1, 20), momentum=momentum, nesterov=nesterov, weight_decay=0.01)
+    params, state = start, tx.init(start)
+    expected, buffer = start["kernel"].astype(np.float64), 0.0
+    for t, grad in enumerate(grads):
+        updates, state = tx.update(grad, state, params)
+        params = optax.apply_updates(params, updates)
+        g = grad["kernel"] + 0.01 * expected
+        buffer = float(momentum(t)) * buffer + g
+        g = g + float(momentum(t)) * buffer if nesterov else buffer
+        expected = expected - float(optim.one_cycle(0.1, 20)(t)) * g
+    np.testing.assert_allclose(params["kernel"], expected, rtol=1e-5, atol=1e-6)

@@ -1,0 +1,24 @@
+"""SGD, Adam and AdamW as in PyTorch, learning-rate schedules, and transformations of groups of parameters."""
+
+from jax_resnet.optim.groups import decay_mask, freeze, matching, scale_by_group
+from jax_resnet.optim.optimizers import ScalarOrSchedule, adam, sgd
+from jax_resnet.optim.schedules import Schedule, cosine, one_cycle, one_cycle_momentum, piecewise, warmup
+from jax_resnet.optim.warm_up import WarmUpState, warm_up_by_error
+
+__all__ = [
+    "ScalarOrSchedule",
+    "Schedule",
+    "WarmUpState",
+    "adam",
+    "cosine",
+    "decay_mask",
+    "freeze",
+    "matching",
+    "one_cycle",
+    "one_cycle_momentum",
+    "piecewise",
+    "scale_by_group",
+    "sgd",
+    "warm_up_by_error",
+    "warmup",
+]
