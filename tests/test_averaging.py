@@ -9,9 +9,9 @@ from jax_resnet import checkpoint, optim, train
 from jax_resnet.averaging import moving_average
 from jax_resnet.data.augment import make_augment
 from jax_resnet.models import create_model
-from tests.helpers.strict import strict_promotion
+from tests.helpers.strict import strict_dtypes
 
-__all__ = ["strict_promotion"]
+__all__ = ["strict_dtypes"]
 
 CONFIG = {"model": {"name": "resnet8"}, "data": {}}
 

@@ -1,4 +1,4 @@
-"""Tests in this folder run with strict promotion of dtypes."""
+"""Tests in this folder run with strict promotion of dtypes and ranks."""
 
 from tests.helpers.strict import standard_promotion, strict_promotion
 

@@ -70,7 +70,6 @@ def test_zero_init_residual_starts_blocks_as_their_shortcut(name: str) -> None:
     )
 
 
-@pytest.mark.usefixtures("standard_promotion")
 @pytest.mark.parametrize("name", ["resnet20", "preact_resnet18", "vgg11"])
 def test_bfloat16_keeps_parameters_statistics_and_logits_in_float32(name: str) -> None:
     tiny = {**TINY, "dtype": jnp.bfloat16}

@@ -13,10 +13,6 @@ from jax_resnet.models import create_model
 torch = pytest.importorskip("torch", reason="compares with PyTorch, which is not installed")
 from experiments.bench.torch_networks import TorchResNet, TorchVGG  # noqa: E402
 
-# float64 beside float32 statistics.
-pytestmark = pytest.mark.usefixtures("standard_promotion")
-
-
 SMALL = {"stage_sizes": (1, 2), "widths": (64, 128)}
 NARROW = {"stage_sizes": (1, 2), "widths": (16, 32)}
 BASIC, BOTTLENECK = {"block": "basic"}, {"block": "bottleneck"}

@@ -16,7 +16,14 @@ from jax import lax
 
 from jax_resnet.layers.interpreters import PROBLEM, ad, define_primitive, mlir
 from jax_resnet.layers.norm.materialize import materialize
-from jax_resnet.layers.norm.normalize import affine, batch_moments, count, tangents_of
+from jax_resnet.layers.norm.normalize import (
+    affine,
+    batch_moments,
+    compute_dtype,
+    count,
+    per_channel,
+    tangents_of,
+)
 from jax_resnet.layers.norm.reductions import pair_sum
 from jax_resnet.layers.onednn.norm_call import can_use, native_backward, native_forward
 from jax_resnet.layers.selection import Implementation, requested_implementation
@@ -78,7 +85,7 @@ def _fused_jvp(epsilon: float, relu: bool, primals: tuple, tangents: tuple) -> t
 
 
 def _wide(*arrays: Any) -> Arrays:
-    return [array.astype(jnp.promote_types(array.dtype, jnp.float32)) for array in arrays]
+    return [array.astype(compute_dtype(array.dtype)) for array in arrays]
 
 
 def _forward(x: Any, scale: Any, bias: Any, *residual: Any, spec: FusedSpec) -> Arrays:
@@ -101,9 +108,10 @@ def _cotangent(ct: Any, x: Any, scale: Any, mean: Any, var: Any, y: Any, *, spec
     ct, wide = _wide(ct, x)
     if spec.relu:
         ct = jnp.where(y > 0, ct, 0)
-    centered, inverse, n = wide - mean, lax.rsqrt(var + spec.epsilon), count(x)
+    centered, inverse, n = wide - per_channel(mean, x), lax.rsqrt(var + spec.epsilon), count(x)
     total, product = pair_sum(ct, centered * ct)
-    ct_x = (scale * inverse) * (ct - total / n - centered * (product * inverse**2 / n))
+    linear, offset = per_channel(product * inverse**2 / n, x), per_channel(total / n, x)
+    ct_x = per_channel(scale * inverse, x) * (ct - offset - centered * linear)
     results = [ct_x.astype(x.dtype), product * inverse, total]
     return [*results, ct.astype(x.dtype)] if spec.residual else results
 
@@ -113,9 +121,10 @@ def _transpose(cts: Arrays, *args: Any, spec: FusedSpec) -> Arrays:
     ct, ct_mean, ct_var = cts
     results = list(cotangent_p.bind(*same_manual_axes(ad.instantiate_zeros(ct), *args[-5:]), spec=spec))
     # Training does not differentiate the running averages: then both gradients are symbolic zeros.
-    for statistic, factor in ((ct_mean, 1.0), (ct_var, 2 * (_wide(x)[0] - mean))):
+    for statistic, factor in ((ct_mean, 1.0), (ct_var, 2 * (_wide(x)[0] - per_channel(mean, x)))):
         if not isinstance(statistic, ad.Zero):
-            results[0] = results[0] + (statistic * factor / count(x)).astype(x.dtype)
+            change = per_channel(statistic, x) * factor / count(x)
+            results[0] = results[0] + change.astype(x.dtype)
     known = [not ad.is_undefined_primal(argument) for argument in args[: len(results)]]
     given = [None if skip else result for result, skip in zip(results, known, strict=True)]
     return [*given, None, None, None, None, None]

@@ -6,7 +6,7 @@ from flax import linen as nn
 
 from jax_resnet.errors import ModelError
 from jax_resnet.layers.norm.fused import can_fuse, fused_normalize
-from jax_resnet.layers.norm.normalize import affine, count, normalize
+from jax_resnet.layers.norm.normalize import affine, compute_dtype, count, normalize
 from jax_resnet.layers.norm.statistics import batch_axis_name
 
 
@@ -63,7 +63,7 @@ class BatchNorm(nn.Module):
         running_var = self.variable("batch_stats", "var", jnp.ones, (channels,), jnp.float32)
 
         dtype = jnp.dtype(self.dtype or x.dtype)
-        compute = jnp.promote_types(x.dtype, jnp.float32)
+        compute = compute_dtype(x.dtype)
         scale, bias = scale.astype(compute), bias.astype(compute)
         wide = x.astype(compute)
         wide_residual = None if residual is None else residual.astype(compute)

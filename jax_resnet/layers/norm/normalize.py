@@ -12,6 +12,16 @@ from jax_resnet.layers.norm.materialize import materialize
 from jax_resnet.layers.norm.reductions import pair_broadcast, pair_sum
 
 
+def compute_dtype(dtype: Any) -> Any:
+    """Returns the dtype to compute in: float64 for float64, else float32."""
+    return jnp.dtype(jnp.float64) if dtype == jnp.float64 else jnp.dtype(jnp.float32)
+
+
+def per_channel(v: jax.Array, like: jax.Array) -> jax.Array:
+    """Returns ``v (channels,)`` with the rank of ``like (..., channels)``: nothing here promotes ranks."""
+    return v.reshape((1,) * (like.ndim - 1) + v.shape)
+
+
 def batch_moments(x: jax.Array, axis_name: str | None = None) -> tuple[jax.Array, jax.Array]:
     """Returns the mean and the biased variance, each ``(channels,)``, of ``x (..., channels)`` in one pass.
 
@@ -25,7 +35,7 @@ def batch_moments(x: jax.Array, axis_name: str | None = None) -> tuple[jax.Array
     n = count(x)
     row = x[:, 0] if x.ndim > 2 else x
     shift = lax.stop_gradient(jnp.mean(row, axis=tuple(range(row.ndim - 1))))
-    centered = x - shift
+    centered = x - per_channel(shift, x)
     total, squares = pair_sum(centered, jnp.square(centered))
     offset = total / n
     mean, var = shift + offset, jnp.maximum(squares / n - jnp.square(offset), 0)
@@ -33,7 +43,7 @@ def batch_moments(x: jax.Array, axis_name: str | None = None) -> tuple[jax.Array
         return mean, var
     means, variances = lax.all_gather(jnp.stack([mean, var]), axis_name, axis=1)
     mean = jnp.mean(means, axis=0)
-    return mean, jnp.mean(variances, axis=0) + jnp.mean(jnp.square(means - mean), axis=0)
+    return mean, jnp.mean(variances, axis=0) + jnp.mean(jnp.square(means - mean[None]), axis=0)
 
 
 def count(x: jax.Array, axis_name: str | None = None) -> int:
@@ -85,7 +95,8 @@ def affine(
     relu: bool,
 ) -> jax.Array:
     """Normalizes by given statistics; the arguments are those of ``normalize``."""
-    y = (x - mean) * (scale * lax.rsqrt(var + epsilon)) + bias
+    slope = scale * lax.rsqrt(var + epsilon)
+    y = (x - per_channel(mean, x)) * per_channel(slope, x) + per_channel(bias, x)
     if residual is not None:
         y = y + residual
     return jax.nn.relu(y) if relu else y
@@ -115,7 +126,7 @@ def tangents_of(
     """Maps the tangents of ``x``, ``scale``, ``bias``, ``residual`` to those of ``normalize``'s results."""
     dx, dscale, dbias, dresidual = tangents
     n = count(x, axis_name)
-    centered = x - mean
+    centered = x - per_channel(mean, x)
     inverse = lax.rsqrt(var + epsilon)
 
     total, product = pair_sum(dx, centered * dx)
@@ -125,7 +136,7 @@ def tangents_of(
     dslope = dscale * inverse - (0.5 * scale * inverse**3) * dvar
     doffset = dbias - (scale * inverse) * dmean
     slope_term, offset_term = pair_broadcast(dslope, doffset, like=x)
-    dy = (scale * inverse) * dx + centered * slope_term + offset_term
+    dy = per_channel(scale * inverse, x) * dx + centered * slope_term + offset_term
     if dresidual is not None:
         dy = dy + dresidual
     if relu:

@@ -32,7 +32,7 @@ def pair_broadcast(a: jax.Array, b: jax.Array, like: jax.Array) -> Pair:
     """Returns two arrays ``(channels,)`` broadcast to the shape ``(..., channels)`` of a third."""
     axes = tuple(range(like.ndim - 1))
     if PROBLEM is not None or is_explicitly_sharded(a, b, like):
-        return [jnp.zeros_like(like, a.dtype) + v for v in (a, b)]
+        return [jnp.zeros_like(like, a.dtype) + jnp.expand_dims(v, axes) for v in (a, b)]
     return pair_broadcast_p.bind(*same_manual_axes(a, b), shape=like.shape, axes=axes)
 
 
