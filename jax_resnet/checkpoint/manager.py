@@ -13,7 +13,8 @@ from jax_resnet import _files
 from jax_resnet.checkpoint import items, manifest
 from jax_resnet.checkpoint import training as training_item
 from jax_resnet.checkpoint.finite import check_finite
-from jax_resnet.checkpoint.steps import CHECKPOINTS, accuracy, best, complete_steps, remove_leftovers
+from jax_resnet.checkpoint.retention import LastTwoAndBest
+from jax_resnet.checkpoint.steps import CHECKPOINTS, accuracies, complete_steps, remove_leftovers
 from jax_resnet.checkpoint.writing import VerifiedPath, clean_up, json_text, quiet_orbax, why_not_written
 from jax_resnet.errors import CheckpointError
 from jax_resnet.parallel.collectives import broadcast_from_primary
@@ -42,7 +43,7 @@ class Checkpointer:
         """
         quiet_orbax()
         self._folder = Path(run).absolute() / CHECKPOINTS
-        known = broadcast_from_primary(self._look, errors=(CheckpointError,))
+        known = broadcast_from_primary(self._prepare, errors=(CheckpointError,))
         self._accuracies: dict[int, float] = dict(known)
         self._manager = self._open()
 
@@ -193,26 +194,20 @@ class Checkpointer:
                 self.close()
         # In a run of several processes the others may be gone after an error: waiting could wait for them.
 
-    def _look(self) -> list[tuple[int, float]]:
-        """Removes leftovers; returns the steps with an accuracy that can be read, and that accuracy."""
+    def _prepare(self) -> list[tuple[int, float]]:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             remove_leftovers(self._folder)
-            found = []
-            for step in complete_steps(self._folder):
-                with contextlib.suppress(CheckpointError):  # restore and damaged name the reason
-                    if (value := accuracy(self._folder / str(step))) is not None:
-                        found.append((step, value))
+            return list(accuracies(self._folder).items())
         except OSError as error:
             raise CheckpointError(f"{self._folder} cannot be opened: {why_not_written(error)}") from None
-        return found
 
     def _open(self) -> ocp.CheckpointManager:
         return ocp.CheckpointManager(
             self._folder,
             options=ocp.CheckpointManagerOptions(
                 best_fn=lambda metrics: metrics["accuracy"],  # without it orbax writes no metrics
-                preservation_policy=_LastTwoAndBest(self._accuracies),
+                preservation_policy=LastTwoAndBest(self._accuracies),
                 temporary_path_class=VerifiedPath,
                 lightweight_initialize=True,  # else orbax reads files before anybody has checked them
             ),
@@ -226,14 +221,11 @@ class Checkpointer:
         except Exception as error:  # orbax and tensorstore raise many kinds
             if lost_process(error):
                 raise
-            with contextlib.suppress(Exception):  # it has failed already; its threads end here
-                self._manager.close()
-            for unsaved in set(self._accuracies) - set(complete_steps(self._folder)):
-                del self._accuracies[unsaved]
-            if jax.process_index() == 0:
-                clean_up(self._folder)
-            self._manager = self._open()
-            kept = ", ".join(map(str, self.steps())) or "none"
+            if (
+                jax.process_count() == 1
+            ):  # of several processes only one may have failed: no waiting for others
+                self._reopen()
+            kept = ", ".join(map(str, complete_steps(self._folder))) or "none"
             what = (
                 "the last checkpoint" if step is None else f"the checkpoint of step {step} or the one before"
             )
@@ -241,16 +233,28 @@ class Checkpointer:
                 f"{what} cannot be written to {self._folder}: {why_not_written(error)} (steps kept: {kept})"
             ) from error
 
+    def _reopen(self) -> None:
+        """Starts anew after a failed save: orbax no longer counts what that save was going to replace."""
+        with contextlib.suppress(Exception):  # the error is known already
+            self._manager.close()
+        clean_up(self._folder)
+        for unsaved in set(self._accuracies) - set(complete_steps(self._folder)):
+            del self._accuracies[unsaved]
+        self._manager = self._open()
+
     def _damage(self, step: int) -> str:
+        """What is wrong with a checkpoint, or nothing; a damaged one no longer counts as the best."""
         folder = self._folder / str(step)
         listed, reason = broadcast_from_primary(lambda: [manifest.exists(folder), manifest.damage(folder)])
-        if listed:
-            return str(reason)
-        unread = items.read_whole(folder)  # by all processes, because orbax makes them wait for one another
-        reason = broadcast_from_primary(lambda: unread)
-        if not reason and jax.process_index() == 0:
-            with contextlib.suppress(OSError):  # a folder that cannot be written can still be read
-                manifest.write(folder)
+        if not listed:
+            # In all processes, because orbax makes them wait for one another.
+            unread = items.read_whole(folder)
+            reason = broadcast_from_primary(lambda: unread)
+            if not reason and jax.process_index() == 0:
+                with contextlib.suppress(OSError):  # a folder that cannot be written can still be read
+                    manifest.write(folder)
+        if reason:
+            self._accuracies.pop(step, None)
         return str(reason)
 
     def _add_accuracy(self, step: int, value: float) -> None:
@@ -264,7 +268,7 @@ class Checkpointer:
                 _files.write_text(folder / items.METRICS / "metrics", text)
                 manifest.add(folder, f"{items.METRICS}/metrics")
         self._accuracies[step] = value
-        kept = _LastTwoAndBest(self._accuracies).keep(self.steps())
+        kept = LastTwoAndBest(self._accuracies).keep(self.steps())
         self._delete([other for other in self.steps() if other not in kept])
 
     def _delete(self, steps: Sequence[int]) -> None:
@@ -279,18 +283,3 @@ class Checkpointer:
             return items.read_json(folder, item)
         except CheckpointError as error:
             raise CheckpointError(f"{folder}: {error}") from None
-
-
-class _LastTwoAndBest:
-    """Which checkpoints are kept, by the accuracies that can be read; orbax's own policy trusts its files."""
-
-    def __init__(self, accuracies: Mapping[int, float]) -> None:
-        self._accuracies = accuracies
-
-    def keep(self, steps: Sequence[int]) -> set[int]:
-        highest = best(self._accuracies, among=steps)
-        return {*steps[-2:], *(() if highest is None else (highest,))}
-
-    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
-        kept = self.keep(sorted(info.step for info in checkpoints))
-        return [info.step in kept for info in checkpoints]

@@ -1,8 +1,8 @@
 """The step folders of a run: which are complete, what was left behind, which is the best."""
 
+import contextlib
 import math
 import shutil
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import orbax.checkpoint as ocp
@@ -10,7 +10,7 @@ import orbax.checkpoint as ocp
 from jax_resnet.checkpoint import items, manifest
 from jax_resnet.errors import CheckpointError
 
-__all__ = ["CHECKPOINTS", "accuracy", "best", "complete_steps", "remove_leftovers"]
+__all__ = ["CHECKPOINTS", "accuracies", "accuracy", "complete_steps", "remove_leftovers"]
 
 CHECKPOINTS = "checkpoints"
 """Name of the folder inside a run's folder that holds the checkpoints."""
@@ -54,11 +54,14 @@ def accuracy(folder: Path) -> float | None:
     return float(value)
 
 
-def best(accuracies: Mapping[int, float], among: Iterable[int] | None = None) -> int | None:
-    """The step of highest accuracy, the earliest of equals; None if no step has one."""
-    # The earliest, so that the choice does not depend on what has been deleted since.
-    steps = accuracies if among is None else [step for step in among if step in accuracies]
-    return max(steps, key=lambda step: (accuracies[step], -step), default=None)
+def accuracies(folder: Path) -> dict[int, float]:
+    """The validation accuracies of a run's complete checkpoints, by step, as far as they can be read."""
+    found = {}
+    for step in complete_steps(folder):
+        with contextlib.suppress(CheckpointError):
+            if (value := accuracy(folder / str(step))) is not None:
+                found[step] = value
+    return found
 
 
 def _is_step(name: str) -> bool:

@@ -112,6 +112,24 @@ def test_a_damaged_newest_checkpoint_does_not_cost_the_best(run, state):
     assert_equal(restored.variables, at(state, 2).variables)
 
 
+def test_a_damaged_checkpoint_no_longer_counts_as_the_best(run, state):
+    damage(largest_file(run / "checkpoints" / "2" / "state"), "bit-flipped")
+    with checkpoint.Checkpointer(run) as checkpointer:
+        assert set(checkpointer.damaged()) == {2}
+        for step, accuracy in ((6, 0.6), (7, 0.6)):
+            checkpointer.save(at(state, step), CONFIG, accuracy)
+        checkpointer.wait()
+        assert checkpointer.steps() == [4, 6, 7]
+
+
+def test_a_config_is_read_from_a_checkpoint(broken):
+    with checkpoint.Checkpointer(broken) as checkpointer:
+        assert checkpointer.config(2) == CONFIG
+        damage(broken / "checkpoints" / "2" / "config" / "metadata", "list")
+        with pytest.raises(checkpoint.CheckpointError, match="2: config/metadata is no JSON object"):
+            checkpointer.config(2)
+
+
 def test_if_all_are_damaged_the_error_says_so(run):
     for step in (2, 4, 5):
         damage(largest_file(run / "checkpoints" / str(step) / "state"), "empty")

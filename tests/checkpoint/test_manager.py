@@ -42,6 +42,7 @@ def test_an_accuracy_that_comes_later_is_not_lost(tmp_path, state):
             checkpointer.save(at(state, step), CONFIG, accuracy)
             checkpointer.wait()
         assert checkpointer.steps() == [1, 3, 4]
+        assert checkpointer.damaged() == {}
 
 
 def test_an_empty_folder_restores_nothing(tmp_path, state):
