@@ -14,6 +14,7 @@ file says how to read a checkpoint with orbax alone, and what happens when files
 """
 
 from jax_resnet.checkpoint.finite import NonFiniteError
+from jax_resnet.checkpoint.items import is_checkpoint
 from jax_resnet.checkpoint.manager import Checkpointer
 from jax_resnet.checkpoint.portable import CheckpointWarning, Restored, restore, save
 from jax_resnet.checkpoint.steps import CHECKPOINTS
@@ -26,6 +27,7 @@ __all__ = [
     "Checkpointer",
     "NonFiniteError",
     "Restored",
+    "is_checkpoint",
     "restore",
     "save",
 ]

@@ -35,7 +35,7 @@ _METADATA = "_CHECKPOINT_METADATA"
 
 
 def is_checkpoint(folder: Path) -> bool:
-    """Whether a folder is one checkpoint, be it a damaged one, and not a run's folder."""
+    """Whether a folder is one checkpoint of orbax, be it a damaged one, and not a run's folder."""
     return (folder / _METADATA).exists() or (folder / state_item(folder)).is_dir()
 
 

@@ -21,10 +21,8 @@ from jax_resnet.errors import CheckpointError
 
 __all__ = ["VerifiedPath", "clean_up", "json_text", "quiet_orbax", "why_not_written"]
 
-_AtomicRename = ocp.path.atomicity.AtomicRenameTemporaryPath
 
-
-class VerifiedPath(_AtomicRename):
+class VerifiedPath(ocp.path.atomicity.AtomicRenameTemporaryPath):
     """A checkpoint's temporary folder, which gets its manifest before it gets its name.
 
     A folder with a checkpoint's name is therefore whole and has its checksums, whenever the process is
@@ -36,7 +34,7 @@ class VerifiedPath(_AtomicRename):
     def from_final(cls, final_path: Any, *, checkpoint_metadata_store: Any = None, **options: Any) -> Any:
         """The temporary folder of a checkpoint, or of one of its items."""
         if checkpoint_metadata_store is None:  # an item: the checkpoint's manifest covers it
-            return _AtomicRename.from_final(final_path, **options)
+            return ocp.path.atomicity.AtomicRenameTemporaryPath.from_final(final_path, **options)
         whole = final_path.parent / f"{final_path.name}{ocp.path.atomicity_types.TMP_DIR_SUFFIX}-whole"
         path = super().from_final(whole, checkpoint_metadata_store=checkpoint_metadata_store, **options)
         path.named = final_path
@@ -118,7 +116,8 @@ def _is_news(record: logging.LogRecord) -> bool:
 
 def why_not_written(error: BaseException) -> str:
     """Why a checkpoint could not be written, and what to do, in a few words."""
-    chain, seen = error, []
+    chain: BaseException | None = error
+    seen: list[BaseException] = []
     while chain is not None and chain not in seen:
         seen.append(chain)
         if isinstance(chain, OSError) and chain.errno in _REASONS:
