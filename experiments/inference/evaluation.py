@@ -9,7 +9,8 @@ import numpy as np
 
 from jax_resnet import train
 from jax_resnet.data import Split
-from jax_resnet.parallel import allgather_rows, process_shard
+from jax_resnet.parallel import process_shard
+from jax_resnet.parallel.collectives import allgather_rows
 
 
 class Evaluation(NamedTuple):

@@ -15,7 +15,7 @@ from experiments.runs.records import STOPPED, read_records
 from experiments.runs.tensorboard import TensorBoard
 from jax_resnet._files import replacing, write_text
 from jax_resnet.checkpoint import CHECKPOINTS
-from jax_resnet.parallel import broadcast_from_primary
+from jax_resnet.parallel.collectives import broadcast_from_primary
 
 # All that --overwrite deletes: whatever else lies in the folder is somebody's.
 OURS = (

@@ -23,7 +23,7 @@ from experiments.training.build import Experiment
 from experiments.training.metrics import TrainingMetrics, diverged
 from jax_resnet.checkpoint import Checkpointer
 from jax_resnet.data import Split
-from jax_resnet.parallel import process_max
+from jax_resnet.parallel.collectives import process_max
 from jax_resnet.train import Batch, Metrics, TrainState
 
 # Steps handed to the device before the oldest one's metrics are waited for: enough to keep it busy.

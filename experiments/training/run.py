@@ -17,7 +17,7 @@ from experiments.training.build import Experiment, build_experiment
 from experiments.training.dtype import resolve_dtype
 from experiments.training.loop import Loop
 from jax_resnet import checkpoint
-from jax_resnet.parallel import broadcast_from_primary
+from jax_resnet.parallel.collectives import broadcast_from_primary
 
 
 def run(config: Config, console: Console) -> dict[str, Any]:

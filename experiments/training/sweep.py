@@ -12,7 +12,7 @@ from experiments.program.errors import ConfigError, Preempted
 from experiments.settings.config import Config
 from experiments.settings.resume import check_same, saved_config
 from experiments.training.run import run
-from jax_resnet.parallel import broadcast_from_primary
+from jax_resnet.parallel.collectives import broadcast_from_primary
 
 
 def per_seed_configs(config: Config, prefix: str = "") -> list[Config]:

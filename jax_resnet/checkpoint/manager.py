@@ -1,48 +1,51 @@
 """A training run's checkpoints: written in the background, the last two and the best kept."""
 
 import contextlib
-import functools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import jax
 import orbax.checkpoint as ocp
-from orbax.checkpoint import checkpoint_managers
 
-from jax_resnet.checkpoint import manifest
-from jax_resnet.checkpoint.steps import CHECKPOINTS, complete_steps, orbax_message, rank
+from jax_resnet import _files
+from jax_resnet.checkpoint import items, manifest
+from jax_resnet.checkpoint import training as training_item
+from jax_resnet.checkpoint.finite import check_finite
+from jax_resnet.checkpoint.retention import LastTwoAndBest
+from jax_resnet.checkpoint.steps import CHECKPOINTS, accuracies, complete_steps, remove_leftovers
+from jax_resnet.checkpoint.writing import VerifiedPath, clean_up, json_text, quiet_orbax, why_not_written
 from jax_resnet.errors import CheckpointError
-from jax_resnet.parallel import broadcast_from_primary
+from jax_resnet.parallel.collectives import broadcast_from_primary
+from jax_resnet.parallel.distributed import lost_process
 from jax_resnet.train import TrainState
+
+__all__ = ["Checkpointer"]
 
 
 class Checkpointer:
     """Writes a run's checkpoints in the background; keeps the last two and the best.
 
-    All processes of a run take part in all of it, each writing and reading what is on its devices: the folder
-    is one that all of them see. What is read goes to whatever devices there are then.
-
     The best is the one of highest validation accuracy, the earliest of equals.
+
+    Every process of a run calls every method. Each process writes and reads the parts of the state that are
+    on its devices, in one folder that all processes see. A checkpoint is restored to whatever devices there
+    are then. One ``Checkpointer`` owns a folder at a time: opening another one removes what looks like the
+    leftovers of killed saves. To only read a network, call ``restore``, which changes nothing.
     """
 
     def __init__(self, run: str | os.PathLike[str]) -> None:
-        """Opens ``run/checkpoints``, which is made on the first save."""
-        policies = checkpoint_managers
+        """Opens ``run/checkpoints``, creates it if needed and removes leftovers of killed saves.
+
+        Raises:
+            CheckpointError: The folder cannot be created or read.
+        """
+        quiet_orbax()
         self._folder = Path(run).absolute() / CHECKPOINTS
-        self._manager = ocp.CheckpointManager(
-            self._folder,
-            options=ocp.CheckpointManagerOptions(
-                best_fn=rank,  # Without it orbax writes no metrics; the policies decide what is kept.
-                preservation_policy=policies.AnyPreservationPolicy(
-                    [
-                        policies.LatestN(2),
-                        policies.BestN(get_metric_fn=rank, n=1, keep_checkpoints_without_metrics=False),
-                    ]
-                ),
-            ),
-        )
+        known = broadcast_from_primary(self._prepare, errors=(CheckpointError,))
+        self._accuracies: dict[int, float] = dict(known)
+        self._manager = self._open()
 
     def steps(self) -> list[int]:
         """Steps of the complete checkpoints, ascending."""
@@ -55,116 +58,228 @@ class Checkpointer:
         accuracy: float | None = None,
         position: Mapping[str, Any] | None = None,
     ) -> None:
-        """Saves the state under its step unless that is saved already, and as well described.
+        """Saves the state under its step; to a step that is saved already it only adds a missing accuracy.
 
         Args:
-            state: What to save; it may be donated once this returns.
-            config: Everything the run was told, as JSON can hold it.
-            accuracy: On the validation set, where there is one.
-            position: Where the stream of examples is, as JSON can hold it.
+            state: The state to save; it may be donated as soon as this returns.
+            config: What the network and the run were built from, as JSON can hold it; at least
+                ``config["model"]``, the arguments of ``create_model``.
+            accuracy: Accuracy on the validation set, if there is one.
+            position: Position in the stream of examples, as JSON can hold it.
+
+        Raises:
+            NonFiniteError: Parameters, BatchNorm statistics or the moving average hold NaN or infinity.
+            CheckpointError: This save or the one before could not be written, for example to a full disk; the
+                earlier checkpoints are kept. Or a later step is saved already.
         """
         step = int(state.step)
+        check_finite({**state.variables, "average": state.average or {}}, step)
         if step in self.steps():
-            if accuracy is None or self._manager.metrics(step):
-                return
-            self._manager.delete(step)  # without its accuracy it would not be kept as the best
+            if accuracy is not None and step not in self._accuracies:
+                self._add_accuracy(step, accuracy)
+            return
+        for name, content in (("config", config), ("position", position), ("accuracy", accuracy)):
+            json_text(name, content)
         metrics = None if accuracy is None else {"accuracy": accuracy, "step": step}
-        items = {
-            "variables": ocp.args.StandardSave(state.eval_variables),
-            "training": ocp.args.StandardSave(_training(state)),
-            "config": ocp.args.JsonSave(dict(config)),
+        written = {
+            items.STATE: ocp.args.StandardSave(state.eval_variables),
+            items.TRAINING: ocp.args.StandardSave(training_item.pack(state)),
+            items.CONFIG: ocp.args.JsonSave(dict(config)),
         }
         if position is not None:
-            items["data"] = ocp.args.JsonSave(dict(position))
-        self._manager.save(step, args=ocp.args.Composite(**items), metrics=metrics)
-        self._write_manifests()  # of those before: this one is still on its way
+            written[items.DATA] = ocp.args.JsonSave(dict(position))
+        with self._writing(step):
+            self._manager.wait_until_finished()
+            if accuracy is not None:
+                self._accuracies[step] = accuracy
+            saved = self._manager.save(
+                step,
+                args=ocp.args.Composite(**written),
+                metrics=metrics,
+                custom_metadata=training_item.notes(state),
+            )
+        if not saved:
+            raise CheckpointError(
+                f"step {step} is not saved: {self._folder} holds step {self.steps()[-1]} already"
+            )
 
     def restore(
         self, like: TrainState, on_broken: Callable[[int, str], None] | None = None
     ) -> TrainState | None:
-        """The newest state that can be read, laid out as ``like``; None where there is none at all.
+        """Restores the newest state that can be read, laid out as ``like``; None if there is no checkpoint.
 
-        Those newer, which cannot be read, are deleted: they would stand in the way of what comes next.
+        Newer checkpoints, which cannot be read, are deleted: they would be in the way of the next saves.
 
         Args:
-            like: A state of the same network and optimizer; its shardings are the result's.
-            on_broken: Told the step of, and what is wrong with, each checkpoint passed over.
+            like: A state of the same network and optimizer; the result has its shardings.
+            on_broken: Called with step and reason of each checkpoint that is passed over.
 
         Raises:
             CheckpointError: There are checkpoints, and none can be read.
         """
-        steps, trouble = broadcast_from_primary(self.steps), ""
+        steps, reason = broadcast_from_primary(self.steps), ""
         for step in reversed(steps):
-            try:
-                check = functools.partial(manifest.damage, self._folder / str(step))
-                if trouble := broadcast_from_primary(check):
-                    raise CheckpointError(trouble)
-                items = self._manager.restore(
-                    step,
-                    args=ocp.args.Composite(
-                        variables=ocp.args.StandardRestore(like.eval_variables),
-                        training=ocp.args.StandardRestore(_training(like)),
-                    ),
-                )
-            except Exception as error:  # orbax and tensorstore raise many kinds
-                trouble = orbax_message(error)
-                if on_broken is not None:
-                    on_broken(step, trouble)
-                continue
-            for broken in steps[steps.index(step) + 1 :]:
-                self._manager.delete(broken)
-            training = dict(items["training"])
-            key = jax.random.wrap_key_data(training.pop("key"))
-            if like.average is not None:
-                like = like.replace(average=items["variables"])
-                return like.replace(**training.pop("moving"), **training, key=key)
-            return like.replace(**items["variables"], **training, key=key)
+            reason = self._damage(step)
+            if not reason:
+                try:
+                    state = training_item.restore(self._folder / str(step), like)
+                except Exception as error:  # orbax and tensorstore raise many kinds
+                    if lost_process(error):
+                        raise
+                    reason = items.orbax_message(error)
+                else:
+                    self._delete([later for later in steps if later > step])
+                    return state
+            if on_broken is not None:
+                on_broken(step, reason)
         if steps:
-            raise CheckpointError(f"none of the checkpoints {steps} can be read: {trouble}")
+            raise CheckpointError(f"none of the checkpoints {steps} can be read: {reason}")
         return None
 
+    def damaged(self) -> dict[int, str]:
+        """Step and reason of every checkpoint that is damaged.
+
+        Every file is read and compared with its checksum, which takes about as long as reading the folder.
+        A checkpoint without checksums is restored once, and gets checksums if that succeeds.
+        """
+        steps = broadcast_from_primary(self.steps)
+        return {step: reason for step in steps if (reason := self._damage(step))}
+
     def position(self, step: int) -> dict[str, Any] | None:
-        """Where the stream of examples was at a step; None where the checkpoint does not tell.
+        """The position in the stream of examples at a step; None if the checkpoint has none.
 
         Raises:
             CheckpointError: It cannot be read.
         """
-        item = self._folder / str(step) / "data"
-        if not item.exists():
+        if not (self._folder / str(step) / items.DATA).exists():
             return None
-        try:
-            return ocp.JsonCheckpointHandler().restore(item)
-        except Exception as error:  # orbax raises many kinds for a damaged file
-            raise CheckpointError(f"{item} cannot be read: {orbax_message(error)}") from error
+        return self._json(step, items.DATA)
+
+    def config(self, step: int) -> dict[str, Any]:
+        """The config that the checkpoint of a step was saved with.
+
+        Raises:
+            CheckpointError: It cannot be read.
+        """
+        return self._json(step, items.CONFIG)
 
     def wait(self) -> None:
-        """Returns when everything saved is on disk."""
-        self._manager.wait_until_finished()
-        self._write_manifests()
+        """Returns when everything saved is on disk.
 
-    def _write_manifests(self) -> None:
-        if jax.process_index() != 0:
-            return
-        for step in complete_steps(self._folder):
-            folder = self._folder / str(step)
-            if not (folder / manifest.NAME).exists():
-                with contextlib.suppress(FileNotFoundError):  # deleted meanwhile, as no longer wanted
-                    manifest.write(folder)
+        Raises:
+            CheckpointError: The last save could not be written; earlier checkpoints are kept.
+        """
+        with self._writing():
+            self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Waits, and releases the folder."""
-        self.wait()
-        self._manager.close()
+        """Waits, and releases the folder.
+
+        Raises:
+            CheckpointError: See ``wait``.
+        """
+        try:
+            self.wait()
+        finally:
+            self._manager.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        # After an error other processes may be gone, and to wait would be to wait for them.
-        if kind is None or jax.process_count() == 1:
+        if kind is None:
             self.close()
+        elif jax.process_count() == 1:
+            with contextlib.suppress(CheckpointError):  # the error that ends the block is the one to report
+                self.close()
+        # In a run of several processes the others may be gone after an error: waiting could wait for them.
 
+    def _prepare(self) -> list[tuple[int, float]]:
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(self._folder)
+            return list(accuracies(self._folder).items())
+        except OSError as error:
+            raise CheckpointError(f"{self._folder} cannot be opened: {why_not_written(error)}") from None
 
-def _training(state: TrainState) -> dict[str, Any]:
-    items = {"step": state.step, "opt_state": state.opt_state, "key": jax.random.key_data(state.key)}
-    return items if state.average is None else {**items, "moving": state.variables}
+    def _open(self) -> ocp.CheckpointManager:
+        return ocp.CheckpointManager(
+            self._folder,
+            options=ocp.CheckpointManagerOptions(
+                best_fn=lambda metrics: metrics["accuracy"],  # without it orbax writes no metrics
+                preservation_policy=LastTwoAndBest(self._accuracies),
+                temporary_path_class=VerifiedPath,
+                lightweight_initialize=True,  # else orbax reads files before anybody has checked them
+            ),
+        )
+
+    @contextlib.contextmanager
+    def _writing(self, step: int | None = None) -> Iterator[None]:
+        """Turns what orbax raises into one error, after which everything saved before is as it was."""
+        try:
+            yield
+        except Exception as error:  # orbax and tensorstore raise many kinds
+            if lost_process(error):
+                raise
+            if (
+                jax.process_count() == 1
+            ):  # of several processes only one may have failed: no waiting for others
+                self._reopen()
+            kept = ", ".join(map(str, complete_steps(self._folder))) or "none"
+            what = (
+                "the last checkpoint" if step is None else f"the checkpoint of step {step} or the one before"
+            )
+            raise CheckpointError(
+                f"{what} cannot be written to {self._folder}: {why_not_written(error)} (steps kept: {kept})"
+            ) from error
+
+    def _reopen(self) -> None:
+        """Starts anew after a failed save: orbax no longer counts what that save was going to replace."""
+        with contextlib.suppress(Exception):  # the error is known already
+            self._manager.close()
+        clean_up(self._folder)
+        for unsaved in set(self._accuracies) - set(complete_steps(self._folder)):
+            del self._accuracies[unsaved]
+        self._manager = self._open()
+
+    def _damage(self, step: int) -> str:
+        """What is wrong with a checkpoint, or nothing; a damaged one no longer counts as the best."""
+        folder = self._folder / str(step)
+        listed, reason = broadcast_from_primary(lambda: [manifest.exists(folder), manifest.damage(folder)])
+        if not listed:
+            # In all processes, because orbax makes them wait for one another.
+            unread = items.read_whole(folder)
+            reason = broadcast_from_primary(lambda: unread)
+            if not reason and jax.process_index() == 0:
+                with contextlib.suppress(OSError):  # a folder that cannot be written can still be read
+                    manifest.write(folder)
+        if reason:
+            self._accuracies.pop(step, None)
+        return str(reason)
+
+    def _add_accuracy(self, step: int, value: float) -> None:
+        """Writes the accuracy of a step that was saved before it was known."""
+        self.wait()
+        folder = self._folder / str(step)
+        with self._writing(step):
+            if jax.process_index() == 0:
+                (folder / items.METRICS).mkdir(exist_ok=True)
+                text = json_text("accuracy", {"accuracy": value, "step": step})
+                _files.write_text(folder / items.METRICS / "metrics", text)
+                manifest.add(folder, f"{items.METRICS}/metrics")
+        self._accuracies[step] = value
+        kept = LastTwoAndBest(self._accuracies).keep(self.steps())
+        self._delete([other for other in self.steps() if other not in kept])
+
+    def _delete(self, steps: Sequence[int]) -> None:
+        for step in steps:
+            with self._writing(step):
+                self._manager.delete(step)
+            self._accuracies.pop(step, None)
+
+    def _json(self, step: int, item: str) -> dict[str, Any]:
+        folder = self._folder / str(step)
+        try:
+            return items.read_json(folder, item)
+        except CheckpointError as error:
+            raise CheckpointError(f"{folder}: {error}") from None

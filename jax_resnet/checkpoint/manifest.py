@@ -1,45 +1,118 @@
 """Checksums of a checkpoint's files, so that damage is named before anything is read."""
 
+import contextlib
 import json
+import os
 import zlib
 from pathlib import Path
 
+from jax_resnet import _files
+from jax_resnet._text import first_line
+
+__all__ = ["NAME", "add", "damage", "exists", "write"]
+
 NAME = "manifest.json"
+
+_CHUNK = 1 << 20
+
+
+def exists(folder: Path) -> bool:
+    """Whether a checkpoint has a manifest, be it a damaged one."""
+    return os.path.lexists(folder / NAME)
 
 
 def write(folder: Path) -> None:
-    """Lists size and CRC-32 of every file under ``folder`` in ``folder/manifest.json``, atomically."""
-    listing = {str(file.relative_to(folder)): _describe(file) for file in _files(folder)}
-    draft = folder / f".{NAME}"
-    draft.write_text(json.dumps(listing, indent=1))
-    draft.replace(folder / NAME)
+    """Lists size and CRC-32 of every file under ``folder`` in ``folder/manifest.json``.
+
+    Every listed file is on the disk before the manifest is.
+    """
+    _write(folder, {name: _describe(folder / name, sync=True) for name in _names(folder)})
 
 
-def damage(folder: Path) -> str:
-    """What differs from the manifest, in words; empty where nothing does, or there is no manifest."""
-    try:
-        listing = json.loads((folder / NAME).read_text())
-    except FileNotFoundError:
+def add(folder: Path, name: str) -> None:
+    """Adds one file, or what it now holds, to a manifest."""
+    listing = json.loads((folder / NAME).read_text())
+    _write(folder, {**listing, name: _describe(folder / name, sync=True)})
+
+
+def damage(folder: Path, under: str = "") -> str:
+    """What differs from the manifest, in words; empty if nothing does or if there is no manifest.
+
+    Args:
+        folder: A checkpoint.
+        under: Checks only files whose names, relative to ``folder``, begin with this.
+    """
+    if not exists(folder):
         return ""
-    except ValueError:
-        return f"{NAME} is no JSON"
-    for name, (size, checksum) in listing.items():
-        file = folder / name
-        if not file.is_file():
-            return f"{name} is missing"
-        if file.stat().st_size != size:
-            return f"{name} has {file.stat().st_size} bytes, not {size}"
-        if _describe(file)[1] != checksum:
-            return f"{name} has other contents than were written"
+    try:
+        listing = _read(folder)
+        if listing is None:
+            return f"{NAME} is damaged"
+        for name, (size, checksum) in listing.items():
+            if name.startswith(under) and (trouble := _difference(folder, name, size, checksum)):
+                return trouble
+        # The folders of the items hold nothing but what was written there; a list that lacks some of it
+        # was cut short. A manifest that can vouch for nothing vouches for no checkpoint.
+        items = [name for name in _names(folder) if "/" in name and name.startswith(under)]
+        unlisted = [name for name in items if name not in listing and not name.startswith("metrics/")]
+        return f"{NAME} does not list {unlisted[0]}" if unlisted else ""
+    except OSError as error:
+        return f"{error.filename or folder} cannot be read: {error.strerror or first_line(error)}"
+
+
+def _write(folder: Path, listing: dict[str, tuple[int, int]]) -> None:
+    _files.write_text(folder / NAME, json.dumps(listing, indent=1))
+    with contextlib.suppress(OSError):  # some systems cannot open folders
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _read(folder: Path) -> dict[str, tuple[int, int]] | None:
+    """The listing; None if it is none."""
+    if not (folder / NAME).is_file():
+        return None
+    try:
+        listing = json.loads((folder / NAME).read_bytes())
+        valid = isinstance(listing, dict) and bool(listing)
+        return (
+            {name: (int(size), int(checksum)) for name, (size, checksum) in listing.items()}
+            if valid
+            else None
+        )
+    except (ValueError, TypeError, RecursionError):
+        return None
+
+
+def _difference(folder: Path, name: str, size: int, checksum: int) -> str:
+    file = folder / name
+    if not file.is_file():
+        return f"{name} is missing"
+    found = file.stat().st_size
+    if found != size:
+        return f"{name} has {found} bytes, not {size}"
+    if _describe(file)[1] != checksum:
+        return f"{name} has other contents than were written"
     return ""
 
 
-def _files(folder: Path) -> list[Path]:
-    return sorted(
-        file for file in folder.rglob("*") if file.is_file() and file.name not in (NAME, f".{NAME}")
-    )
+def _names(folder: Path) -> list[str]:
+    """Every file under a checkpoint, relative to it."""
+    files = (file for file in folder.rglob("*") if file.is_file())
+    names = sorted(file.relative_to(folder).as_posix() for file in files)
+    return [name for name in names if name != NAME and not name.startswith(f".{NAME}")]
 
 
-def _describe(file: Path) -> tuple[int, int]:
-    content = file.read_bytes()
-    return len(content), zlib.crc32(content)
+def _describe(file: Path, sync: bool = False) -> tuple[int, int]:
+    """Size and CRC-32 of a file."""
+    size = checksum = 0
+    with file.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            size += len(chunk)
+            checksum = zlib.crc32(chunk, checksum)
+        if sync:
+            with contextlib.suppress(OSError):  # some systems flush only files that are open for writing
+                os.fsync(stream.fileno())
+    return size, checksum

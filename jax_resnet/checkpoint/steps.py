@@ -1,26 +1,68 @@
-"""The step folders of a run: which are complete, which is the best."""
+"""The step folders of a run: which are complete, what was left behind, which is the best."""
 
-from collections.abc import Mapping
+import contextlib
+import math
+import shutil
 from pathlib import Path
-from typing import Any
 
 import orbax.checkpoint as ocp
 
+from jax_resnet.checkpoint import items, manifest
+from jax_resnet.errors import CheckpointError
+
+__all__ = ["CHECKPOINTS", "accuracies", "accuracy", "complete_steps", "remove_leftovers"]
+
 CHECKPOINTS = "checkpoints"
+"""Name of the folder inside a run's folder that holds the checkpoints."""
 
 
 def complete_steps(folder: Path) -> list[int]:
     """Steps of the checkpoints in ``folder`` that were written to the end, ascending."""
-    folders = [step for step in folder.iterdir() if step.name.isdigit()]
-    return sorted(int(step.name) for step in folders if ocp.utils.is_checkpoint_finalized(step))
+    steps = [entry for entry in folder.iterdir() if _is_step(entry.name)]
+    return sorted(int(entry.name) for entry in steps if ocp.utils.is_checkpoint_finalized(entry))
 
 
-def rank(metrics: Mapping[str, Any]) -> tuple[float, int]:
-    """Sorts checkpoints by validation accuracy."""
-    # Of equals the earliest, so that the choice does not hang on what has been deleted since.
-    return metrics["accuracy"], -metrics["step"]
+def remove_leftovers(folder: Path, name: str = "") -> bool:
+    """Removes what killed or failed saves left in ``folder``, of the checkpoint ``name`` or of all.
+
+    Returns:
+        Whether there was anything to remove.
+    """
+    suffix = ocp.path.atomicity_types.TMP_DIR_SUFFIX
+    removed = False
+    for entry in folder.glob("*"):
+        before, found, _ = entry.name.partition(suffix)
+        if found and (not name or before == name) and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+            removed = True
+    return removed
 
 
-def orbax_message(error: Exception) -> str:
-    """The first line of what orbax or tensorstore raised, with its class."""
-    return f"{type(error).__name__}: {error}".split(" See full")[0].splitlines()[0][:300]
+def accuracy(folder: Path) -> float | None:
+    """The validation accuracy of a checkpoint; None if it was saved without one.
+
+    Raises:
+        CheckpointError: It was saved with one, which cannot be read.
+    """
+    if trouble := manifest.damage(folder, under=f"{items.METRICS}/"):
+        raise CheckpointError(trouble)
+    if not (folder / items.METRICS).exists():
+        return None
+    value = items.read_json(folder, items.METRICS).get("accuracy")
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        raise CheckpointError(f"{items.METRICS} holds no accuracy")
+    return float(value)
+
+
+def accuracies(folder: Path) -> dict[int, float]:
+    """The validation accuracies of a run's complete checkpoints, by step, as far as they can be read."""
+    found = {}
+    for step in complete_steps(folder):
+        with contextlib.suppress(CheckpointError):
+            if (value := accuracy(folder / str(step))) is not None:
+                found[step] = value
+    return found
+
+
+def _is_step(name: str) -> bool:
+    return name.isascii() and name.isdecimal() and str(int(name)) == name

@@ -137,7 +137,7 @@ def write(
     target.parent.mkdir(parents=True, exist_ok=True)
     if not target.exists():
         return checkpoint.save(target, variables, config)
-    if not (target / "variables").is_dir():
+    if not (checkpoint.is_checkpoint(target) and (target / "config").is_dir()):
         raise ValueError(f"{target} is no single checkpoint: it is not replaced")
     old = target.with_name(f".{target.name}.replaced")
     shutil.rmtree(old, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""How processes come to one mind."""
+"""Values that all processes of a run agree on."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -12,33 +12,39 @@ from jax.sharding import PartitionSpec as P
 
 from jax_resnet.parallel.mesh import DATA
 
+__all__ = ["allgather_rows", "broadcast_from_primary", "process_max"]
+
 T = TypeVar("T")
 
 
 def process_max(mesh: Mesh) -> Callable[[np.ndarray], Any]:
-    """Makes a function from an integer vector of each process to the largest of all, element by element.
+    """Makes a function from each process's integer vector to the elementwise maximum over all processes.
 
-    It returns at once, with an array that is still being computed: whoever reads it some steps later does
-    not wait, and all processes read the same at the same step.
+    The function returns at once, with an array that is still being computed. Read it some steps later: the
+    read does not wait then, and all processes read the same values at the same step.
+
+    Args:
+        mesh: The mesh of all processes' devices, see ``data_mesh``.
     """
     if jax.process_count() == 1:
-        return lambda votes: votes
-    largest = jax.jit(lambda votes: votes.max(0), out_shardings=NamedSharding(mesh, P()))
+        return lambda values: values
+    largest = jax.jit(lambda values: values.max(0), out_shardings=NamedSharding(mesh, P()))
     rows = NamedSharding(mesh, P(DATA))
 
-    def ask(votes: np.ndarray) -> jax.Array:
-        mine = np.tile(np.asarray(votes, np.int32), (len(mesh.local_devices), 1))
+    def over_processes(values: np.ndarray) -> jax.Array:
+        mine = np.tile(np.asarray(values, np.int32), (len(mesh.local_devices), 1))
         return largest(jax.make_array_from_process_local_data(rows, mine))
 
-    return ask
+    return over_processes
 
 
 def broadcast_from_primary(compute: Callable[[], T], errors: tuple[type[Exception], ...] = ()) -> T:
-    """Computes something in process 0 alone, and tells the others.
+    """Computes a value in process 0 alone and returns it in every process.
 
     Args:
         compute: Returns what JSON can hold.
-        errors: Classes made from a message alone: such an error is raised in every process.
+        errors: Classes that are made from a message alone. Such an error in process 0 is raised in every
+            process; another one is raised in process 0, and as ``RuntimeError`` in the others.
     """
     if jax.process_count() == 1:
         return compute()
@@ -64,16 +70,16 @@ def broadcast_from_primary(compute: Callable[[], T], errors: tuple[type[Exceptio
 
 
 def allgather_rows(batches: Sequence[np.ndarray]) -> np.ndarray:
-    """The rows of several global batches, in order, from the rows of each that every process has.
+    """The rows of several global batches, in order, from each process's rows of every batch.
 
     Args:
-        batches: This process's rows, batch by batch; shapes are the same in all processes.
+        batches: This process's rows, one array per batch; shapes are the same in all processes.
     """
     mine = np.stack(batches)
     if jax.process_count() == 1:
         return mine.reshape(-1, *mine.shape[2:])
-    everyones = np.asarray(multihost_utils.process_allgather(mine))  # (processes, batches, rows, ...)
-    return everyones.swapaxes(0, 1).reshape(-1, *mine.shape[2:])
+    gathered = np.asarray(multihost_utils.process_allgather(mine))  # (processes, batches, rows, ...)
+    return gathered.swapaxes(0, 1).reshape(-1, *mine.shape[2:])
 
 
 def _broadcast(outcome: dict[str, Any]) -> dict[str, Any]:
@@ -81,5 +87,5 @@ def _broadcast(outcome: dict[str, Any]) -> dict[str, Any]:
     size = int(multihost_utils.broadcast_one_to_all(np.int32(len(content))))
     padded = np.zeros(size, np.uint8)
     padded[: len(content)] = content[:size]
-    told: dict[str, Any] = json.loads(bytes(np.asarray(multihost_utils.broadcast_one_to_all(padded))))
-    return told
+    received: dict[str, Any] = json.loads(bytes(np.asarray(multihost_utils.broadcast_one_to_all(padded))))
+    return received

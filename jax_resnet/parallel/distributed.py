@@ -1,4 +1,4 @@
-"""Start and end of a run of many processes, on JAX's own distributed runtime."""
+"""Start and end of a run of several processes, on JAX's own distributed runtime."""
 
 import re
 import socket
@@ -6,54 +6,62 @@ import time
 
 import jax
 
-# Seconds. A process that is gone is noticed at once where its connections close, by its heartbeat else.
+__all__ = ["initialize", "lost_process", "shutdown"]
+
+# Seconds. A lost process is noticed at once where its connections close, else by its missing heartbeat.
 HEARTBEAT = 30
 STARTING = 120
 ENDING = 20
 
-# What the runtime says, in many ways and classes, where another process does not answer.
-_LOST = re.compile(
-    r"gloo|connection (closed|reset|refused)|socket closed|broken pipe|coordination service|"
-    r"another task|peer|barrier|deadline exceeded|unavailable:|heartbeat|nccl",
-    re.IGNORECASE,
+# A collective operation whose other end is gone, under any status code: Gloo on CPU, NCCL on GPU.
+_COLLECTIVE = re.compile(
+    r"[A-Z_]+: (?:[\w ]+: )*?(?:"
+    r"Gloo \S+ failed: .*(?:Connection (?:closed|reset) by peer|Broken pipe|Connection refused|[Tt]imed out)|"
+    r"NCCL operation \S+ failed: (?:remote process exited|unhandled system error))"
+)
+# The coordination service reports a task without heartbeat, or cannot be reached itself.
+_COORDINATION = re.compile(
+    r"(?:UNAVAILABLE|DEADLINE_EXCEEDED): |"
+    r"[A-Z_]+: Barrier failed because: task is set to ERROR: (?:UNAVAILABLE|ABORTED|INTERNAL): "
 )
 
 
-class ProcessLostError(Exception):
-    """Another process of the run is gone, and with it what it held."""
-
-
 def initialize(
-    coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None
+    coordinator: str | None = None,
+    num_processes: int | None = None,
+    process_id: int | None = None,
+    *,
+    timeout: float = STARTING,
 ) -> None:
-    """Joins the processes of a run; to be called before anything else of JAX that looks for devices.
+    """Joins the processes of a run; call it before anything else of JAX that looks for devices.
 
     Args:
-        coordinator: ``HOST:PORT`` at which process 0 listens. None, as the others then, where JAX finds out
-            by itself: under Slurm, Open MPI or Kubernetes, and on TPUs.
-        num_processes: How many there are.
-        process_id: Which this is, from 0.
+        coordinator: ``HOST:PORT`` at which process 0 listens. None, with the next two, where JAX finds the
+            processes by itself: under Slurm, Open MPI or Kubernetes, and on TPUs.
+        num_processes: Number of processes.
+        process_id: Index of this process, from 0.
+        timeout: Seconds to wait for the other processes.
 
     Raises:
-        RuntimeError: Nobody listened there for two minutes, or JAX cannot tell who they are. (Where process 0
-            waits in vain for the others, the runtime itself ends the program.)
-        ValueError: Likewise.
+        RuntimeError: Nobody listens at ``coordinator`` within ``timeout``, or JAX cannot find the processes.
+            (If process 0 waits in vain for the others, the runtime itself ends the program.)
+        ValueError: JAX cannot find the processes, or arguments are missing.
     """
     if coordinator is not None and process_id:
-        _wait_for(coordinator)  # here, because the runtime would end the program with a stack trace
+        _wait_for(coordinator, timeout)  # here, because the runtime would end the program with a stack trace
     jax.distributed.initialize(
         coordinator,
         num_processes,
         process_id,
-        initialization_timeout=STARTING,
+        initialization_timeout=max(1, round(timeout)),
         heartbeat_timeout_seconds=HEARTBEAT,
         shutdown_timeout_seconds=ENDING,
     )
 
 
-def _wait_for(coordinator: str) -> None:
+def _wait_for(coordinator: str, timeout: float) -> None:
     host, _, port = coordinator.rpartition(":")
-    deadline = time.monotonic() + STARTING
+    deadline = time.monotonic() + timeout
     while True:
         try:
             socket.create_connection((host, int(port)), timeout=5).close()
@@ -66,14 +74,42 @@ def _wait_for(coordinator: str) -> None:
 
 
 def shutdown() -> None:
-    """Leaves the run, when all others do; does nothing where there are none."""
+    """Leaves the run when all processes do; does nothing in a run of one process."""
     if jax.distributed.is_initialized():
         jax.distributed.shutdown()
 
 
 def lost_process(error: BaseException) -> bool:
-    """Whether an error of the runtime means that another process is gone."""
+    """Whether an error, or one that caused it, means that another process of the run is gone.
+
+    False in a run of one process. See ``reports_lost_process`` for which errors mean that.
+    """
     if not jax.distributed.is_initialized() or jax.process_count() == 1:
         return False
-    of_runtime = isinstance(error, jax.errors.JaxRuntimeError | ValueError | RuntimeError)
-    return of_runtime and _LOST.search(str(error)) is not None
+    return reports_lost_process(error)
+
+
+def reports_lost_process(error: BaseException) -> bool:
+    """Whether the runtime raised an error because another process did not answer.
+
+    The runtime has no class of its own for this. It raises ``jax.errors.JaxRuntimeError``, and
+    ``ValueError`` where a result is fetched, whose message begins with a status code. Two kinds count:
+
+    - a collective operation (Gloo, NCCL) that failed because its connection closed or timed out;
+    - a ``JaxRuntimeError`` of the coordination service: ``UNAVAILABLE``, ``DEADLINE_EXCEEDED``, or a barrier
+      that failed because a task stopped its heartbeat.
+
+    Every other error means what it says. Libraries wrap the runtime's errors: causes are looked at, too.
+    """
+    seen: list[BaseException] = []
+    current: BaseException | None = error
+    while current is not None and current not in seen:
+        seen.append(current)
+        runtime = isinstance(current, jax.errors.JaxRuntimeError)
+        message = str(current)
+        if (runtime or type(current) is ValueError) and _COLLECTIVE.match(message):
+            return True
+        if runtime and _COORDINATION.match(message):
+            return True
+        current = current.__cause__ or current.__context__
+    return False

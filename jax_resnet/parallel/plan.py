@@ -1,4 +1,4 @@
-"""How the steps are spread over devices: by jit, by shard_map or by pmap."""
+"""How steps run over several devices: by jit, by shard_map or by pmap."""
 
 import dataclasses
 from collections.abc import Callable
@@ -11,20 +11,26 @@ from jax.sharding import PartitionSpec as P
 from jax_resnet.parallel.mesh import DATA, place, place_rows, replicated, row_spec, shardings_of
 from jax_resnet.train import Batch, EvalStep, TrainState, TrainStep
 
+__all__ = ["Mode", "Plan"]
+
 Mode = Literal["jit", "shard_map", "pmap"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """Where state and batches lie, and what makes a parallel program of a step.
+    """Layout of state and batches over devices, and the compiled parallel steps.
 
-    Every way computes the same: ``jit`` has the compiler part one program for the global batch, in
-    ``shard_map`` and ``pmap`` each device runs the step on its rows and says where to communicate.
+    Every mode computes the same. With ``jit`` the compiler splits one program for the global batch; with
+    ``shard_map`` and ``pmap`` each device runs the step on its rows, and the step says where to communicate.
 
     Attributes:
         mesh: See ``data_mesh``.
-        mode: The way.
-        shard_params: Give each device a part of parameters and optimizer state, instead of all; by ``jit``.
+        mode: "jit", "shard_map" or "pmap".
+        shard_params: Each device holds a part of parameters and optimizer state instead of all of them;
+            with "jit" only.
+
+    Raises:
+        ValueError: ``shard_params`` with another mode than "jit".
     """
 
     mesh: Mesh
@@ -37,27 +43,28 @@ class Plan:
 
     @property
     def axis_name(self) -> str | None:
-        """What ``make_train_step`` and ``make_eval_step`` are to be told."""
+        """The argument ``axis_name`` of ``make_train_step`` and ``make_eval_step``."""
         return None if self.mode == "jit" else DATA
 
     def place(self, tree: Any) -> Any:
-        """Puts a state, or variables, that every process has in full on the devices."""
+        """Puts a state or variables on the devices, from full copies in every process."""
         return place(tree, shardings_of(tree, self.mesh, shard=self.shard_params))
 
     def train_step(self, step: TrainStep, state: TrainState) -> TrainStep:
-        """Compiles a step; it takes the state that ``place`` placed, and donates it.
+        """Compiles a training step.
 
         Args:
-            step: Made with this plan's ``axis_name``.
-            state: Of the shapes that the step will see.
+            step: The step, made with this plan's ``axis_name``.
+            state: A state, or its shapes, like those that the step will take.
 
         Returns:
-            The step, from the state and this process's rows of the global batch, in NumPy.
+            The step. It takes a state from ``place``, which it donates, and this process's rows of the
+            global batch as NumPy arrays.
         """
         return self._training(step, state)
 
     def train_steps(self, steps: TrainStep, state: TrainState) -> TrainStep:
-        """Compiles what ``make_train_steps`` made, as ``train_step`` does one step.
+        """Compiles several steps of one dispatch, from ``make_train_steps``; see ``train_step``.
 
         Raises:
             ValueError: The mode is pmap.
@@ -67,7 +74,7 @@ class Plan:
         return self._training(steps, state, rows=1)
 
     def eval_step(self, step: EvalStep) -> EvalStep:
-        """Compiles an evaluation; every process gets the logits of the whole global batch."""
+        """Compiles an evaluation step; every process gets the logits of the whole global batch."""
         return self._parallel(step, NamedSharding(self.mesh, P()))
 
     def _training(self, step: Callable, state: TrainState, rows: int = 0) -> Callable:

@@ -1,39 +1,10 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 import pytest
 
-from jax_resnet import checkpoint, optim, train
-from jax_resnet.models import create_model
-
-CONFIG = {"model": {"name": "resnet8", "num_classes": 10}, "data": {"mean": [0.5], "std": [0.25]}}
-
-
-@pytest.fixture(scope="module")
-def state():
-    model = create_model("resnet8")
-    return train.create_state(model, optim.sgd(0.1), jax.random.key(3), (8, 8, 3))
-
-
-def at(state, step):
-    """The state of another step, with parameters to tell it by."""
-    params = jax.tree.map(lambda p: p + step, state.params)
-    return state.replace(step=jnp.asarray(step, jnp.int32), params=params)
-
-
-def assert_equal(a, b):
-    jax.tree.map(np.testing.assert_array_equal, a, b)
-
-
-@pytest.fixture
-def run(tmp_path, state):
-    """A folder with checkpoints of steps 1 to 5, best at 2 (and, equal, at 4)."""
-    checkpointer = checkpoint.Checkpointer(tmp_path)
-    for step, accuracy in enumerate([0.5, 0.7, 0.6, 0.7, 0.65], 1):
-        checkpointer.save(at(state, step), CONFIG, accuracy)
-    checkpointer.close()
-    return tmp_path
+from jax_resnet import checkpoint
+from tests.checkpoint.common import CONFIG, assert_equal, at, largest_file
 
 
 def test_keeps_the_last_two_and_the_best(run):
@@ -57,11 +28,6 @@ def test_restore_rebuilds_network_and_variables(run, state, which, step):
     assert logits.shape == (2, 10)
 
 
-def test_plain_orbax_reads_it_too(run, state):
-    variables = ocp.StandardCheckpointer().restore(run / "checkpoints" / "5" / "variables")
-    assert_equal(variables, at(state, 5).variables)
-
-
 def test_without_accuracies_the_best_is_the_last(tmp_path, state):
     checkpointer = checkpoint.Checkpointer(tmp_path)
     for step in (1, 2, 3):
@@ -76,6 +42,7 @@ def test_an_accuracy_that_comes_later_is_not_lost(tmp_path, state):
             checkpointer.save(at(state, step), CONFIG, accuracy)
             checkpointer.wait()
         assert checkpointer.steps() == [1, 3, 4]
+        assert checkpointer.damaged() == {}
 
 
 def test_an_empty_folder_restores_nothing(tmp_path, state):
@@ -94,14 +61,10 @@ def test_a_donated_state_may_be_reused_at_once(tmp_path, state):
     assert_equal(checkpoint.restore(tmp_path).variables["params"], expected)
 
 
-def largest_file(folder):
-    return max((file for file in folder.rglob("*") if file.is_file()), key=lambda file: file.stat().st_size)
-
-
 def test_a_truncated_checkpoint_is_named_and_passed_over(run, state):
-    broken = largest_file(run / "checkpoints" / "5" / "variables")
+    broken = largest_file(run / "checkpoints" / "5" / "state")
     broken.write_bytes(broken.read_bytes()[:100])
-    with pytest.raises(checkpoint.CheckpointError, match=r"checkpoints/5 is damaged: variables/.* 100 bytes"):
+    with pytest.raises(checkpoint.CheckpointError, match=r"checkpoints/5 is damaged: state/.* 100 bytes"):
         checkpoint.restore(run, "last")
     told = []
     checkpointer = checkpoint.Checkpointer(run)
@@ -114,7 +77,7 @@ def test_a_truncated_checkpoint_is_named_and_passed_over(run, state):
 
 
 def test_a_flipped_bit_is_found(run):
-    broken = largest_file(run / "checkpoints" / "5" / "variables")
+    broken = largest_file(run / "checkpoints" / "5" / "state")
     content = bytearray(broken.read_bytes())
     content[len(content) // 2] ^= 1
     broken.write_bytes(bytes(content))

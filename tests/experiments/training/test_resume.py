@@ -137,7 +137,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over(finished, small, tmp_path, c
     run = tmp_path / "run"
     shutil.copytree(finished, run)
     newest = max((run / "checkpoints").iterdir(), key=lambda folder: int(folder.name))
-    for file in (newest / "variables").rglob("*"):
+    for file in (newest / "state").rglob("*"):
         if file.is_file():
             file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     main(["--resume", "--workdir", str(run)])

@@ -1,0 +1,141 @@
+"""How a save ends: with its manifest and its name, or with one clear error."""
+
+import asyncio
+import errno
+import json
+import logging
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orbax.checkpoint as ocp
+
+from jax_resnet._text import first_line
+from jax_resnet.checkpoint import manifest
+from jax_resnet.checkpoint.steps import remove_leftovers
+from jax_resnet.errors import CheckpointError
+
+__all__ = ["VerifiedPath", "clean_up", "json_text", "quiet_orbax", "why_not_written"]
+
+
+class VerifiedPath(ocp.path.atomicity.AtomicRenameTemporaryPath):
+    """A checkpoint's temporary folder, which gets its manifest before it gets its name.
+
+    A folder with a checkpoint's name is therefore whole and has its checksums, whenever the process is
+    killed. orbax writes its last file right before it renames the folder and has no hook between the two. It
+    is given another temporary name to rename the folder to, and the second rename is ours.
+    """
+
+    @classmethod
+    def from_final(cls, final_path: Any, *, checkpoint_metadata_store: Any = None, **options: Any) -> Any:
+        """The temporary folder of a checkpoint, or of one of its items."""
+        if checkpoint_metadata_store is None:  # an item: the checkpoint's manifest covers it
+            return ocp.path.atomicity.AtomicRenameTemporaryPath.from_final(final_path, **options)
+        whole = final_path.parent / f"{final_path.name}{ocp.path.atomicity_types.TMP_DIR_SUFFIX}-whole"
+        path = super().from_final(whole, checkpoint_metadata_store=checkpoint_metadata_store, **options)
+        path.named = final_path
+        return path
+
+    def get_final(self) -> Any:
+        """Where the checkpoint is at the end."""
+        return self.named
+
+    async def finalize(self) -> None:
+        """Writes the manifest and gives the folder its name."""
+        await super().finalize()
+        whole = Path(super().get_final())
+        await asyncio.to_thread(manifest.write, whole)
+        await asyncio.to_thread(whole.rename, Path(self.named))
+
+
+def json_text(name: str, content: Any) -> str:
+    """``content`` as JSON.
+
+    Raises:
+        CheckpointError: JSON cannot hold it, or it holds NaN or infinity; the message begins with ``name``.
+    """
+    try:
+        return json.dumps(content, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{name} cannot be saved as JSON: {first_line(error)}") from None
+
+
+def quiet_orbax() -> None:
+    """Keeps orbax from printing tracebacks of errors that it raises as well.
+
+    It logs each of them, and when one write of a save fails, the others end without anybody to report to.
+    """
+    logging.getLogger("absl").addFilter(_is_news)  # the same filter is added once
+    logging.getLogger("asyncio").addFilter(_is_news)
+    if not isinstance(sys.unraisablehook, _WithoutLateWrites):
+        sys.unraisablehook = _WithoutLateWrites(sys.unraisablehook)
+
+
+def clean_up(folder: Path, name: str = "", quiet: float = 0.3, patience: float = 10.0) -> None:
+    """Removes what a failed save left in ``folder``, also what its last writes are still creating.
+
+    Args:
+        folder: The folder of the checkpoints.
+        name: The checkpoint that failed; all if empty.
+        quiet: Seconds without anything new after which the writes are over.
+        patience: Seconds after which to give up.
+    """
+    now = time.monotonic()
+    end, settled = now + patience, now + quiet
+    while now < min(end, settled):
+        if remove_leftovers(folder, name):
+            settled = now + quiet
+        time.sleep(quiet / 10)
+        now = time.monotonic()
+
+
+class _WithoutLateWrites:
+    """``sys.unraisablehook`` without the writes of a failed save that end after their event loop."""
+
+    def __init__(self, otherwise: Callable[[Any], object]) -> None:
+        self._otherwise = otherwise
+
+    def __call__(self, dropped: Any) -> None:
+        error = dropped.exc_value
+        if not (isinstance(error, RuntimeError) and str(error) == "Event loop is closed"):
+            self._otherwise(dropped)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    if record.levelno < logging.ERROR:
+        return True
+    error = record.exc_info[1] if record.exc_info else None
+    frames = [] if error is None else traceback.extract_tb(error.__traceback__)
+    files = [record.pathname, *(frame.filename for frame in frames)]
+    return not any(f"orbax{os.sep}checkpoint" in file for file in files)
+
+
+def why_not_written(error: BaseException) -> str:
+    """Why a checkpoint could not be written, and what to do, in a few words."""
+    chain: BaseException | None = error
+    seen: list[BaseException] = []
+    while chain is not None and chain not in seen:
+        seen.append(chain)
+        if isinstance(chain, OSError) and chain.errno in _REASONS:
+            return _REASONS[chain.errno]
+        for number, reason in _REASONS.items():
+            # tensorstore raises ValueError and RuntimeError with the system's words.
+            if os.strerror(number) in str(chain) or f": {errno.errorcode[number]} " in str(chain):
+                return reason
+        chain = chain.__cause__ or chain.__context__
+    return f"{type(error).__name__}: {first_line(error)}"
+
+
+_REASONS = {
+    errno.ENOSPC: "the disk is full: free some space and continue",
+    errno.EDQUOT: "the disk quota is used up: free some space and continue",
+    errno.EFBIG: "a file would be larger than allowed: raise the limit (ulimit -f) and continue",
+    errno.EROFS: "the file system is read-only: choose another folder",
+    errno.EACCES: "permission denied: choose a folder that you can write to",
+    errno.EPERM: "not permitted: choose a folder that you can write to",
+    errno.ENOTDIR: "a part of the path is a file, not a folder: choose another folder",
+}
