@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 _ONE = re.compile(r"stage(\d+)_block(\d+)")
 _MANY = re.compile(r"stage(\d+)_blocks")
@@ -40,8 +41,13 @@ def _roll(tree: Mapping[str, Any]) -> dict[str, Any]:
             rolled[name] = value
     for stage, blocks in stages.items():
         in_order = [value for _, value in sorted(blocks, key=lambda block: block[0])]
-        rolled[f"stage{stage}_blocks"] = jax.tree.map(lambda *leaves: jnp.stack(leaves), *in_order)
+        rolled[f"stage{stage}_blocks"] = jax.tree.map(_stack, *in_order)
     return rolled
+
+
+def _stack(*leaves: Any) -> Any:
+    """Numpy arrays stay such, and in the memory of the host."""
+    return (np if all(isinstance(leaf, np.ndarray) for leaf in leaves) else jnp).stack(leaves)
 
 
 def _unroll(tree: Mapping[str, Any]) -> dict[str, Any]:
