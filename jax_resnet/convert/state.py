@@ -72,6 +72,8 @@ def from_torch(
     """
     plain = written_out(model)
     shapes = template(plain, image_shape)
+    if fresh_head and ("params", HEAD, "kernel") not in shapes:
+        raise WeightsError("fresh_head=True needs a network with a head: num_classes above 0")
     arrays = to_arrays(_without_common_prefix(unwrap(state_dict), shapes, plain))
     style = _most_common_style(arrays, shapes, plain) if style is None else check_style(style)
     paths = {torch_key(path[1:], plain, style): path for path in shapes}
@@ -188,8 +190,6 @@ def _without_common_prefix(
 
 def _new_head(shapes: Mapping[Path, Shape], key: jax.Array | None) -> dict[Path, np.ndarray]:
     kernel, bias = (("params", HEAD, leaf) for leaf in ("kernel", "bias"))
-    if kernel not in shapes:
-        raise WeightsError("fresh_head=True needs a network with a head: num_classes above 0")
     key = jax.random.key(0) if key is None else key
     drawn = head_init(key, shapes[kernel], jnp.float32)
     return {kernel: np.array(drawn), bias: np.zeros(shapes[bias], np.float32)}

@@ -9,6 +9,8 @@ import numpy as np
 from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from jax_resnet.models.stack import stack_blocks, unstack_blocks
+
 
 class FoldedNorm(nn.Module):
     """What is left of a BatchNorm that is folded into the convolution before it."""
@@ -43,6 +45,9 @@ def fold_batch_norm(model: nn.Module, variables: Mapping[str, Any]) -> tuple[nn.
         raise ValueError(f"{type(model).__name__} has no BatchNorm to fold")
     if model.folded:
         raise ValueError("the network is folded already")
+    in_loops = getattr(model, "scan_layers", False)
+    if in_loops:
+        variables = unstack_blocks(variables)
     epsilon = getattr(model, "norm_epsilon", 1e-5)
     shift = 1 if getattr(model, "preactivation", False) else 0
     params = {path: np.asarray(value) for path, value in flatten_dict(variables["params"]).items()}
@@ -63,7 +68,7 @@ def fold_batch_norm(model: nn.Module, variables: Mapping[str, Any]) -> tuple[nn.
     for path in [path for path, value in params.items() if path[-1] == "kernel" and value.ndim == 4]:
         params.setdefault((*path[:-1], "bias"), np.zeros(params[path].shape[-1], params[path].dtype))
     folded = {"params": unflatten_dict(params), "batch_stats": unflatten_dict(stats)}
-    return model.clone(folded=True), folded
+    return model.clone(folded=True), stack_blocks(folded) if in_loops else folded
 
 
 def _convolution_before(norm: tuple[str, ...], shift: int) -> tuple[str, ...]:

@@ -94,8 +94,7 @@ class Summary:
 def summary(model: nn.Module, image_shape: tuple[int, int, int] = (32, 32, 3)) -> Summary:
     """Lists a network's layers by tracing it: nothing is compiled or computed.
 
-    The layers in the loops of a network with ``scan_layers`` are listed once per repetition, so its summary
-    is that of the network written out.
+    The blocks of a network with ``scan_layers`` are listed one by one, as of the network written out.
 
     Args:
         model: The network.
@@ -112,7 +111,9 @@ def summary(model: nn.Module, image_shape: tuple[int, int, int] = (32, 32, 3)) -
         >>> result.layers[0].name, result.layers[0].kernel_size, result.layers[0].output
         ('stem_conv', 3, (32, 32, 16))
     """
-    calls: list[tuple[Path, Layer]] = []
+    layers: list[Layer] = []
+    if getattr(model, "scan_layers", False):
+        model = model.clone(scan_layers=False)
 
     def watch(call: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
         output = call(*args, **kwargs)
