@@ -43,3 +43,7 @@ class ValSizeError(JaxResnetError, ValueError):
     def __init__(self, message: str, *, size: int = 0) -> None:  # the default is for pickle
         super().__init__(message)
         self.size = size
+
+
+class ExportError(JaxResnetError, ValueError):
+    """A network that cannot be exported, or an argument that an export cannot have."""
