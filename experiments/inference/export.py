@@ -6,21 +6,18 @@ from typing import Any, NamedTuple
 
 from flax import linen as nn
 
-from experiments.export import ExportConfig
+from experiments.inference.config import ExportConfig
 from experiments.inference.network import count_outputs, read_variables
 from experiments.program.errors import ConfigError, ExperimentError
 from jax_resnet import checkpoint
 from jax_resnet._files import write_bytes
 from jax_resnet.convert import to_torch, write_state_dict
-from jax_resnet.convert.files import PYTORCH, SAFETENSORS
 from jax_resnet.convert.keys import check_style
 from jax_resnet.errors import ExportError, WeightsError
 from jax_resnet.models import create_model, fold_batch_norm
 from jax_resnet.models.registry import find
 
-__all__ = ["Network", "check", "export", "read_network"]
-
-ENDINGS = {"safetensors": SAFETENSORS, "torch": PYTORCH}
+__all__ = ["Network", "export", "read_network"]
 
 
 class Network(NamedTuple):
@@ -37,39 +34,6 @@ class Network(NamedTuple):
     config: dict[str, Any]
 
 
-def check(config: ExportConfig) -> None:
-    """Checks everything that can be checked before anything is read.
-
-    Raises:
-        ConfigError: Naming the flag.
-    """
-    if not config.source:
-        raise ConfigError("which network? name a run's folder, an exported checkpoint or a file of weights")
-    if not Path(config.source).exists():
-        raise ConfigError(
-            f"there is no {config.source}: name a run's folder, a checkpoint or a file of weights"
-        )
-    if config.format is None:
-        raise ConfigError("--format is needed: stablehlo, onnx, safetensors, torch or orbax")
-    if not config.out:
-        raise ConfigError("--out PATH is needed: what to write")
-    if Path(config.out).exists():
-        raise ConfigError(f"--out {config.out} exists already: name another")
-    endings = ENDINGS.get(config.format)
-    if endings and not config.out.lower().endswith(endings):
-        raise ConfigError(f"--out {config.out} must end in {' or '.join(endings)} for {config.format}")
-    if bool(config.mean) != bool(config.std) or any(not 0 < value < float("inf") for value in config.std):
-        raise ConfigError("--mean and --std go together, a number per channel, --std above 0")
-    if config.image_shape and (len(config.image_shape) != 3 or min(config.image_shape) < 1):
-        raise ConfigError("--image-shape is height, width and channels: --image-shape 32 32 3")
-    try:
-        check_style(config.style)
-        if not Path(config.source).is_dir():
-            _model(config, num_classes=0)
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
-
-
 def export(config: ExportConfig) -> str:
     """Exports a network; returns one line about the file.
 
@@ -79,6 +43,10 @@ def export(config: ExportConfig) -> str:
         OSError: The file cannot be written.
         jax_resnet.checkpoint.CheckpointError: The checkpoint cannot be read.
     """
+    try:
+        check_style(config.style)
+    except WeightsError as error:
+        raise ConfigError(f"--style: {error}") from None
     network = read_network(config)
     out = Path(config.out or "")
     write = {
@@ -97,33 +65,29 @@ def export(config: ExportConfig) -> str:
 
 
 def read_network(config: ExportConfig) -> Network:
-    """Reads the network that is to be exported."""
+    """Reads the network that is to be exported.
+
+    Raises:
+        ConfigError: A file without ``--arch``, an unknown network, or weights that do not fit it.
+        jax_resnet.errors.CheckpointError: The checkpoint cannot be read.
+    """
+    network = config.network
     if Path(config.source).is_dir():
-        return Network(*checkpoint.restore(config.source, config.which))
-    variables = read_variables(config.source, _model(config, num_classes=10), say=print)
-    classes = count_outputs(variables) or 0
-    arguments = _arguments(config, classes)
-    return Network(create_model(**arguments), variables, {"model": arguments})
-
-
-def _arguments(config: ExportConfig, num_classes: int) -> dict[str, Any]:
-    """The arguments of ``create_model`` that the flags say."""
-    if config.arch is None:
+        return Network(*checkpoint.restore(config.source, network.which))
+    if network.arch is None:
         raise ConfigError("--arch NAME is needed: a file of weights does not name its network")
-    arguments: dict[str, Any] = {"name": config.arch, "num_classes": num_classes, "stem": config.stem}
-    if config.variant is not None:
-        arguments["variant"] = config.variant
-    if config.shortcut != "default":
-        arguments["shortcut"] = config.shortcut
-    return arguments
-
-
-def _model(config: ExportConfig, num_classes: int) -> nn.Module:
-    arguments = _arguments(config, num_classes)
+    arguments: dict[str, Any] = {"name": network.arch, "stem": network.stem}
+    if network.variant is not None:
+        arguments["variant"] = network.variant
+    if network.shortcut != "default":
+        arguments["shortcut"] = network.shortcut
     try:
-        return create_model(**arguments)
+        model = create_model(**arguments)
     except ValueError as error:
-        raise ConfigError(f"--arch {config.arch}: {error}") from None
+        raise ConfigError(f"--arch {network.arch}: {error}") from None
+    variables = read_variables(config.source, model, say=print)
+    arguments["num_classes"] = count_outputs(variables) or 0
+    return Network(create_model(**arguments), variables, {"model": arguments})
 
 
 def _write_program(config: ExportConfig, network: Network, out: Path) -> str:

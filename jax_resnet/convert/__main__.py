@@ -1,13 +1,13 @@
 """Converts weights: ``python -m jax_resnet.convert resnet20.th resnet20.safetensors --arch resnet20``."""
 
+import argparse
 import dataclasses
 import json
 import shutil
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import tyro
 from flax import linen as nn
 
 from jax_resnet.convert.files import check_suffix, is_weights_name, read_weights, write_state_dict
@@ -16,46 +16,80 @@ from jax_resnet.convert.state import count_classes, find_style, from_torch, to_t
 from jax_resnet.errors import CheckpointError, WeightsError
 from jax_resnet.models import create_model
 
+ABOUT = """Converts weights between PyTorch files, safetensors and orbax checkpoints.
+
+The suffix says what a file is: .safetensors (with PyTorch's names), or .pth, .pth.tar, .pt, .th, .bin or
+.ckpt (PyTorch's own, which need PyTorch). A name without a suffix is the folder of an orbax checkpoint, as a
+run writes it."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Conversion:
-    """Converts weights between PyTorch files, safetensors and orbax checkpoints.
+    """What to convert, and how: the flags of ``parse``."""
 
-    The suffix says what a file is: .safetensors (with PyTorch's names), or .pth, .pth.tar, .pt, .th, .bin
-    or .ckpt (PyTorch's own, which need PyTorch). A name without a suffix is the folder of an orbax
-    checkpoint, as a run writes it.
+    source: Path
+    target: Path
+    arch: str | None
+    num_classes: int | None
+    stem: str
+    variant: str | None
+    option: tuple[str, ...]
+    style: str | None
+    entry: str | None
+    in_channels: int | None
+    overwrite: bool
+
+
+def parse(args: list[str] | None) -> Conversion:
+    """Reads the command line.
+
+    Raises:
+        SystemExit: A flag is wrong (2), or help was asked for (0).
     """
-
-    source: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="IN")]
-    """What to read: a file, or the folder of a run or of a checkpoint."""
-    target: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
-    """What to write."""
-    arch: str | None = None
-    """The network, a name of jax_resnet.models.list_models(); a checkpoint names its own."""
-    num_classes: int | None = None
-    """Outputs of the network; by default as many as the file has."""
-    stem: str = "cifar"
-    """The network's stem: cifar or imagenet."""
-    variant: str | None = None
-    """The network's variant: pytorch_cifar or blog."""
-    option: tuple[str, ...] = ()
-    """Other arguments of create_model, their values as JSON: shortcut='"B"' final_norm=false."""
-    style: str | None = None
-    """Whose names to write: torchvision, timm, pytorch_cifar, akamaster, seminar or blog; by default those of
-    the file that was read, torchvision's for a checkpoint."""
-    entry: str | None = None
-    """Which network, where a PyTorch file holds several: the place of its state_dict (model), or the prefix
-    of its names (teacher); by default the moving average where there is one."""
-    in_channels: int | None = None
-    """Adapt the first convolution to images of this many channels: summed to 1, repeated and scaled to
-    more."""
-    overwrite: bool = False
-    """Replace OUT if it exists."""
+    parser = argparse.ArgumentParser(
+        prog="python -m jax_resnet.convert", description=ABOUT, formatter_class=argparse.RawTextHelpFormatter
+    )
+    add = parser.add_argument
+    add("source", metavar="IN", type=Path, help="file, or the folder of a run or of a checkpoint")
+    add("target", metavar="OUT", type=Path, help="what to write")
+    add("--arch", metavar="NAME", help="network, one of jax_resnet.list_models(); a checkpoint names its own")
+    add("--num-classes", metavar="N", type=int, help="outputs of the network (default: those of the file)")
+    add("--stem", default="cifar", metavar="NAME", help="first layers: cifar (default) or imagenet")
+    add("--variant", metavar="NAME", help="form of the network: pytorch_cifar or blog")
+    add(
+        "--option",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=VALUE",
+        help="other arguments of create_model, their values as JSON: 'shortcut=\"B\"' final_norm=false",
+    )
+    add(
+        "--style",
+        metavar="NAME",
+        help="names to write: torchvision, timm, pytorch_cifar, akamaster, seminar or blog\n"
+        "(default: those of the file, torchvision's for a checkpoint)",
+    )
+    add(
+        "--entry",
+        metavar="NAME",
+        help="network in a PyTorch file of several: the place of its state_dict (model), or the\n"
+        "prefix of its names (teacher) (default: the moving average where there is one)",
+    )
+    add(
+        "--in-channels",
+        metavar="N",
+        type=int,
+        help="adapt the first convolution to images of N channels: summed to 1, repeated and\nscaled to more",
+    )
+    add("--overwrite", action="store_true", help="replace OUT if it exists")
+    found = vars(parser.parse_args(args))
+    return Conversion(**{**found, "option": tuple(found["option"])})
 
 
 def main(args: list[str] | None = None) -> int:
     """Runs the command; returns the exit status: 0, 1 where a file is at fault, 2 for wrong arguments."""
-    command = tyro.cli(Conversion, prog="python -m jax_resnet.convert", args=args)
+    command = parse(args)
     try:
         arguments = check(command)
     except (ValueError, TypeError) as error:
