@@ -27,7 +27,19 @@ __all__ = [
 ]
 
 _SUBMODULES = frozenset(
-    ("averaging", "checkpoint", "convert", "data", "errors", "layers", "models", "optim", "parallel", "train")
+    (
+        "averaging",
+        "checkpoint",
+        "convert",
+        "data",
+        "errors",
+        "export",
+        "layers",
+        "models",
+        "optim",
+        "parallel",
+        "train",
+    )
 )
 _FUNCTIONS = {"create_model": "jax_resnet.models", "list_models": "jax_resnet.models"}
 

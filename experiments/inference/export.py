@@ -73,7 +73,7 @@ def read_network(config: ExportConfig) -> Network:
     """
     network = config.network
     if Path(config.source).is_dir():
-        return Network(*checkpoint.restore(config.source, network.which))
+        return Network(*checkpoint.restore(config.source, network.which)[:3])
     if network.arch is None:
         raise ConfigError("--arch NAME is needed: a file of weights does not name its network")
     arguments: dict[str, Any] = {"name": network.arch, "stem": network.stem}

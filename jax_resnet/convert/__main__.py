@@ -159,7 +159,7 @@ def convert(command: Conversion, arguments: dict[str, Any]) -> None:
 
     style = command.style or "torchvision"
     if is_folder(command.source):
-        model, variables, config = checkpoint.restore(command.source)
+        model, variables, config = checkpoint.restore(command.source)[:3]
     else:
         state_dict, choice = read_weights(command.source, command.entry)
         if choice:

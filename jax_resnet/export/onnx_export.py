@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax.errors import FlaxError
 
 from jax_resnet._text import first_line
 from jax_resnet.errors import ExportError
@@ -62,6 +63,6 @@ def to_onnx(
     function = inference_function(model, variables, mean=mean, std=std, fold=fold, in_loops=False)
     try:
         closed = jax.make_jaxpr(function)(images)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, FlaxError) as error:
         raise ExportError(f"the network cannot be exported: {first_line(error)}") from error
     return translate(closed, name=type(model).__name__)

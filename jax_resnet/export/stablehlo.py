@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.export
 from flax import linen as nn
+from flax.errors import FlaxError
 
 from jax_resnet._text import first_line
 from jax_resnet.errors import ExportError
@@ -55,6 +56,6 @@ def to_stablehlo(
     function = inference_function(model, variables, mean=mean, std=std, fold=fold)
     try:
         exported = jax.export.export(jax.jit(function), platforms=tuple(platforms))(images)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, FlaxError) as error:
         raise ExportError(f"the network cannot be exported: {first_line(error)}") from error
     return bytes(exported.serialize())

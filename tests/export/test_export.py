@@ -29,7 +29,7 @@ CASES: dict[str, tuple[str, dict[str, Any], tuple[int, int, int]]] = {
         (67, 65, 3),
     ),
     "before activation": ("preact_resnet18", SMALL, (32, 32, 3)),
-    "grouped": ("resnext29_8x64d", {**SMALL, "base_width": 4}, (32, 32, 3)),
+    "grouped": ("resnext29_8x64d", {**SMALL, "base_width": 16}, (32, 32, 3)),
     "squeeze and excitation": ("seresnet18", {**SMALL, "widths": (16, 32)}, (32, 32, 3)),
     "loops": ("resnet20", {**SMALL, "stage_sizes": (3, 2), "scan_layers": True}, (32, 32, 3)),
     "bfloat16": ("resnet20", {**SMALL, "dtype": jnp.bfloat16}, (32, 32, 3)),
