@@ -74,12 +74,9 @@ def read_pytorch(path: Path, torch: Any) -> Any:
 
     Raises:
         WeightsError: The file is damaged, of another kind, or names something harmful.
-        OSError: The file cannot be opened.
     """
     try:
         names, protocol = _global_names(path)
-    except OSError:
-        raise
     except Exception as error:  # pickletools and zipfile raise many kinds for a damaged file
         raise WeightsError(f"{path} is not a PyTorch file of weights alone: {first_line(error)}") from None
     for name in names:
@@ -94,8 +91,6 @@ def read_pytorch(path: Path, torch: Any) -> Any:
     for unknown in (StandIn, MappingStandIn):
         try:
             return _load(path, torch, {name: _stand_in(name, unknown) for name in names})
-        except OSError:
-            raise
         except Exception as error:  # PyTorch raises many kinds for a damaged file
             failure = failure or error
     assert failure is not None

@@ -153,7 +153,7 @@ def count_classes(state_dict: Mapping[str, Any], model: nn.Module) -> int:
     arrays = _without_common_prefix(unwrap(state_dict), template(plain), plain)
     names = sorted({torch_key((HEAD, "bias"), model, style) for style in STYLES})
     for name in names:
-        if np.ndim(arrays.get(name)) == 1:
+        if name in arrays and np.ndim(arrays[name]) == 1:
             return int(arrays[name].shape[0])
     raise WeightsError(f"the weights have no linear head: none of {', '.join(names)} is there")
 

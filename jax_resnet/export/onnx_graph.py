@@ -32,7 +32,8 @@ class Value:
         name: Its name in the graph; empty for a constant.
         array: A constant's numbers, of ``shape`` or of one that broadcasts to it.
         channels_first: In the graph the array is NCHW; ``shape`` is NHWC all the same.
-        partial: In the graph some axes have size 1 and broadcast to ``shape``.
+        sizes: Its shape in the graph, in the order of ``shape``, where some axes have size 1 there and
+            broadcast to ``shape``; None where it is ``shape``.
     """
 
     shape: tuple[Any, ...]
@@ -40,7 +41,14 @@ class Value:
     name: str = ""
     array: np.ndarray | None = None
     channels_first: bool = False
-    partial: bool = False
+    sizes: tuple[Any, ...] | None = None
+
+    @property
+    def held(self) -> tuple[Any, ...]:
+        """The shape of what the graph holds, in the order of ``shape``."""
+        if self.array is not None:
+            return self.array.shape
+        return self.shape if self.sizes is None else self.sizes
 
 
 class Graph:
@@ -87,11 +95,17 @@ class Graph:
         """As ``use``, for operations that do not broadcast.
 
         Raises:
-            ExportError: The array is not there as a whole.
+            ExportError: The array is broadcast over the batch, whose size is not known.
         """
-        if value.partial or (value.array is not None and value.array.shape != value.shape):
+        name = self.use(value, channels_first=channels_first)
+        if value.held == value.shape:
+            return name
+        pairs = zip(value.shape, value.held, strict=True)
+        if any(not is_static([size]) and size != held for size, held in pairs):
             raise ExportError("ONNX: an array that is broadcast over the batch goes into a fixed operation")
-        return self.use(value, channels_first=channels_first)
+        sizes = [size if is_static([size]) else 1 for size in value.shape]
+        ordered = [sizes[axis] for axis in TO_NCHW] if channels_first and len(sizes) == 4 else sizes
+        return self.node("Expand", [name, self.integers(ordered)])
 
     def finish(self, name: str, images: Value, logits: Value) -> bytes:
         """Checks and serializes the graph.

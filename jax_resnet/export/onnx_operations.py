@@ -25,8 +25,12 @@ def elementwise(operation: str, graph: Graph, out: Value, operands: Sequence[Val
     """An operation on numbers, whose operands broadcast; channels first where one operand is."""
     first = any(value.channels_first for value in operands)
     name = graph.node(operation, [graph.use(value, channels_first=first) for value in operands])
-    whole = [not value.partial and value.array is None and value.shape == out.shape for value in operands]
-    return dataclasses.replace(out, name=name, channels_first=first, partial=not any(whole))
+    ranked = [value.held for value in operands if len(value.held) == len(out.shape)]
+    sizes = tuple(next((size for size in axis if size != 1), 1) for axis in zip(*ranked, strict=True))
+    sizes = sizes if ranked else (1,) * len(out.shape)
+    return dataclasses.replace(
+        out, name=name, channels_first=first, sizes=None if sizes == out.shape else sizes
+    )
 
 
 def chain(*operations: str) -> Translation:
@@ -192,7 +196,7 @@ def broadcast(graph: Graph, out: Value, operands: Sequence[Value], params: Param
             full[place] = array.shape[axis]
         return dataclasses.replace(out, array=array.reshape(full))
     name = _reshaped(graph, graph.whole(value), sizes)
-    return dataclasses.replace(out, name=name, partial=tuple(sizes) != out.shape)
+    return dataclasses.replace(out, name=name, sizes=None if tuple(sizes) == out.shape else tuple(sizes))
 
 
 def transpose(graph: Graph, out: Value, operands: Sequence[Value], params: Params) -> Value:

@@ -57,9 +57,11 @@ def _apply(graph: Graph, equation: Any, operands: list[Value]) -> list[Value]:
         closed = hasattr(inner, "consts")
         return _run(graph, inner.jaxpr if closed else inner, inner.consts if closed else (), operands)
     results = [var.aval for var in equation.outvars]
-    if all(operand.array is not None for operand in operands) and is_static(results[0].shape):
-        # Of constants alone: computed now, by JAX.
-        arrays = [np.broadcast_to(v.array, v.shape) if is_static(v.shape) else v.array for v in operands]
+    constants = [value.array for value in operands if value.array is not None]
+    if len(constants) == len(operands) and is_static(results[0].shape):
+        # JAX computes what depends on constants alone now.
+        shapes = [value.shape if is_static(value.shape) else value.held for value in operands]
+        arrays = [np.broadcast_to(array, shape) for array, shape in zip(constants, shapes, strict=True)]
         computed = equation.primitive.bind(*arrays, **params)
         return [
             _constant(np.asarray(x))

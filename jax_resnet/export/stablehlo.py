@@ -1,5 +1,6 @@
 """Networks as StableHLO: a file that needs JAX alone, on CPU, GPU and TPU."""
 
+import importlib.util
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -48,10 +49,8 @@ def to_stablehlo(
         ExportError: An argument is wrong, or the network cannot take such images.
         ImportError: flatbuffers is not installed.
     """
-    try:
-        import flatbuffers  # noqa: F401 - jax.export serializes with it
-    except ImportError:
-        raise ImportError("exporting StableHLO needs flatbuffers: pip install -e '.[export]'") from None
+    if importlib.util.find_spec("flatbuffers") is None:  # jax.export serializes with it
+        raise ImportError("exporting StableHLO needs flatbuffers: pip install -e '.[export]'")
     images = input_type(image_shape, mean, std)
     function = inference_function(model, variables, mean=mean, std=std, fold=fold)
     try:

@@ -1,5 +1,6 @@
 """Exported networks give the network's logits, in processes that have only what each format needs."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -166,8 +167,9 @@ def test_stablehlo_holds_operations_of_xla_alone(case: str) -> None:
     model, variables, image_shape = network(case)
     content = to_stablehlo(model, variables, image_shape, **normalization(image_shape[2]), fold=True)
     text = jax.export.deserialize(bytearray(content)).mlir_module()
-    assert "custom_call" not in text
-    assert "jax_resnet" not in text
+    # What is left is JAX's own check of the batch size, which is gone when the program is compiled.
+    assert set(re.findall(r"custom_call @(\w+)", text)) <= {"shape_assertion"}
+    assert "jax_resnet_" not in text  # as our own primitives are called
     assert "stablehlo.convolution" in text
     images = images_like(image_shape)
     found = jax.export.deserialize(bytearray(content)).call(images)
