@@ -10,6 +10,7 @@ from typing import Any
 
 from flax import linen as nn
 
+from jax_resnet._cli import FlagParser, UsageError, run_command
 from jax_resnet.convert.files import check_suffix, is_weights_name, read_weights, write_state_dict
 from jax_resnet.convert.keys import check_style
 from jax_resnet.convert.state import count_classes, find_style, from_torch, to_torch
@@ -44,9 +45,10 @@ def parse(args: list[str] | None) -> Conversion:
     """Reads the command line.
 
     Raises:
-        SystemExit: A flag is wrong (2), or help was asked for (0).
+        UsageError: A flag does not exist or a value is invalid.
+        SystemExit: ``--help`` was asked for and printed.
     """
-    parser = argparse.ArgumentParser(
+    parser = FlagParser(
         prog="python -m jax_resnet.convert", description=ABOUT, formatter_class=argparse.RawTextHelpFormatter
     )
     add = parser.add_argument
@@ -83,16 +85,16 @@ def parse(args: list[str] | None) -> Conversion:
         help="adapt the first convolution to images of N channels: summed to 1, repeated and\nscaled to more",
     )
     add("--overwrite", action="store_true", help="replace OUT if it exists")
-    found = vars(parser.parse_args(args))
+    found = vars(parser.parse_flags(args))
     return Conversion(**{**found, "option": tuple(found["option"])})
 
 
 def main(args: list[str] | None = None) -> int:
     """Runs the command; returns the exit status: 0, 1 where a file is at fault, 2 for wrong arguments."""
-    command = parse(args)
     try:
+        command = parse(args)
         arguments = check(command)
-    except (ValueError, TypeError) as error:
+    except (UsageError, ValueError, TypeError) as error:
         return fail(error, 2)
     try:
         convert(command, arguments)

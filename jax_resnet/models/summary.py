@@ -94,7 +94,8 @@ class Summary:
 def summary(model: nn.Module, image_shape: tuple[int, int, int] = (32, 32, 3)) -> Summary:
     """Lists a network's layers by tracing it: nothing is compiled or computed.
 
-    The blocks of a network with ``scan_layers`` are listed one by one, as of the network written out.
+    The layers in the loops of a network with ``scan_layers`` are listed once per repetition, so its summary
+    is that of the network written out.
 
     Args:
         model: The network.
@@ -111,9 +112,7 @@ def summary(model: nn.Module, image_shape: tuple[int, int, int] = (32, 32, 3)) -
         >>> result.layers[0].name, result.layers[0].kernel_size, result.layers[0].output
         ('stem_conv', 3, (32, 32, 16))
     """
-    layers: list[Layer] = []
-    if getattr(model, "scan_layers", False):
-        model = model.clone(scan_layers=False)
+    calls: list[tuple[Path, Layer]] = []
 
     def watch(call: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
         output = call(*args, **kwargs)

@@ -44,14 +44,68 @@ def test_multiply_adds_of_cifar_networks() -> None:
     assert f"{with_projections / 1e6:.1f}" == "40.8"
 
 
-def test_blocks_in_loops_are_all_listed() -> None:
-    looped = summary(create_model("resnet56", scan_layers=True))
-    assert looped == summary(create_model("resnet56"))
-    assert looped.parameters == 853_018
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("resnet56", {}),
+        ("preact_resnet164", {}),
+        ("resnet20", {"remat": ("stage1", "stage3")}),
+        ("resnext29_2x64d", {"variant": "pytorch_cifar"}),
+        ("seresnet18", {}),
+        ("resnet56", {"folded": True}),
+    ],
+)
+def test_a_network_in_loops_has_the_summary_of_the_network_written_out(name: str, options: dict) -> None:
+    looped = summary(create_model(name, **options, scan_layers=True))
+    assert looped == summary(create_model(name, **options))
 
 
-def test_command(capsys: pytest.CaptureFixture[str]) -> None:
-    assert show("resnet20") == 0
+def test_parameters_are_those_of_resnet56_in_loops() -> None:
+    assert summary(create_model("resnet56", scan_layers=True)).parameters == 853_018
+
+
+@pytest.mark.parametrize("norm", [nn.GroupNorm, nn.LayerNorm])
+def test_layers_of_other_classes_are_counted(norm: type[nn.Module]) -> None:
+    class Adapter(nn.Module):
+        """Takes the fields and arguments of BatchNorm."""
+
+        momentum: float = 0.9
+        epsilon: float = 1e-5
+        dtype: object = None
+        frozen: bool = False
+        scale_init: object = nn.initializers.ones
+
+        @nn.compact
+        def __call__(self, x, *, train, residual=None, relu=False):
+            y = norm(**({"num_groups": 2} if norm is nn.GroupNorm else {}))(x)
+            y = y if residual is None else y + residual
+            return nn.relu(y) if relu else y
+
+    model = create_model("resnet20", norm=Adapter)
+    result = summary(model)
+    assert result.parameters == summary(create_model("resnet20")).parameters
+    assert result.layers[1].kind == norm.__name__
+    assert result == summary(create_model("resnet20", norm=Adapter, scan_layers=True))
+
+
+def test_strides_are_those_of_the_convolution_for_odd_images() -> None:
+    layers = {layer.name: layer for layer in summary(create_model("resnet20"), (9, 9, 3)).layers}
+    assert layers["stage2_block1/conv1"].strides == 2
+    assert layers["stage2_block1/conv1"].output == (5, 5, 32)
+    assert layers["stage2_block1/conv2"].strides == 1
+
+
+def test_the_table_has_a_line_per_layer() -> None:
+    result = summary(create_model("resnet20"))
+    header, *lines, total = str(result).splitlines()
+    assert header.split() == ["layer", "kind", "input", "output", "parameters", "multiply-adds"]
+    assert len(lines) == len(result.layers)
+    assert lines[0].split() == ["stem_conv", "conv", "3x3", "32x32x3", "32x32x16", "432", "442,368"]
+    assert total.split() == ["total", "269,722", "40,551,040"]
+
+
+def test_the_command_prints_layers_and_totals(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["resnet20"]) == 0
     out = capsys.readouterr().out
     assert "stage3_block3/conv2" in out
     assert "269,722 parameters (1.1 MB in float32), 40.55 M multiply-adds for an image of 32x32x3" in out
