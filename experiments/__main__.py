@@ -17,6 +17,7 @@ PROGRAMS = {
     "trained networks": {
         "evaluate": "evaluates weights on a test set",
         "predict": "classifies images",
+        "export": "writes a network as StableHLO, ONNX, a state_dict or a checkpoint",
     },
     "machines": {
         "launch": "runs a program as several processes of this machine",

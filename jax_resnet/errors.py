@@ -58,3 +58,7 @@ class ValSizeError(JaxResnetError, ValueError):
 
 class TrainError(JaxResnetError, ValueError):
     """A batch or an option that a step, an optimizer or a schedule cannot take."""
+
+
+class ExportError(JaxResnetError, ValueError):
+    """A network that cannot be exported, or an argument that an export cannot have."""

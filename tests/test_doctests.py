@@ -7,6 +7,7 @@ import pytest
 
 # Modules whose docstrings hold examples: quick, deterministic ones.
 MODULES = [
+    "jax_resnet.convert.state",
     "jax_resnet.models.create",
     "jax_resnet.models.feature_info",
     "jax_resnet.optim.groups",

@@ -1,6 +1,7 @@
 """The settings of evaluation and prediction. These classes are the command lines: a field is a flag."""
 
 import dataclasses
+from pathlib import Path
 from typing import Literal
 
 from experiments.program.errors import ConfigError
@@ -109,3 +110,68 @@ class PredictConfig:
         if not self.images:
             raise ConfigError("which images? name files or folders, or - for a list on standard input")
         check_pixels(self.mean, self.std)
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportConfig:
+    """Export of a trained network."""
+
+    source: str = setting(
+        "",
+        "Run folder, exported checkpoint, or with --arch a file of weights (.safetensors, .pth and others).",
+        positional=True,
+        metavar="RUN|FILE",
+    )
+    format: Literal["stablehlo", "onnx", "safetensors", "torch", "orbax"] | None = setting(
+        None,
+        "stablehlo runs where only JAX is, on CPU, CUDA and TPU; onnx in onnxruntime; safetensors and torch "
+        "are a state_dict; orbax is a checkpoint.",
+        common=True,
+    )
+    out: str | None = setting(
+        None, "File to write, for orbax a folder; it must not exist.", common=True, metavar="PATH"
+    )
+    fold: bool = setting(
+        False, "Fold BatchNorm into the convolutions: fewer operations, the same logits.", common=True
+    )
+    network: NetworkConfig = dataclasses.field(default_factory=NetworkConfig)
+    style: str = setting(
+        "torchvision",
+        "safetensors, torch: names of torchvision, timm, pytorch_cifar, akamaster, seminar or blog.",
+        metavar="NAME",
+    )
+    image_shape: tuple[int, ...] = setting(
+        (), "stablehlo, onnx: height, width, channels of images (default: the training data's).", at_least=1
+    )
+    mean: tuple[float, ...] = setting(
+        (),
+        "stablehlo, onnx: per-channel mean of pixels scaled to [0, 1] (default: as in training). With --mean "
+        "and --std images are uint8; where neither is known they are float32, normalized already.",
+    )
+    std: tuple[float, ...] = setting(
+        (), "stablehlo, onnx: per-channel standard deviation of pixels scaled to [0, 1]."
+    )
+
+    def check(self) -> None:
+        """Finds invalid settings before anything is read.
+
+        Raises:
+            ConfigError: Naming the flag or argument.
+        """
+        check_ranges(self)
+        if not self.source:
+            raise ConfigError("which network? name a run folder, an exported checkpoint or a file of weights")
+        if not Path(self.source).exists():
+            raise ConfigError(f"{self.source} does not exist: name a run folder or a file of weights")
+        if self.format is None:
+            raise ConfigError("--format is needed: stablehlo, onnx, safetensors, torch or orbax")
+        if not self.out:
+            raise ConfigError("--out PATH is needed: what to write")
+        if Path(self.out).exists():
+            raise ConfigError(f"--out {self.out} exists already: name another")
+        endings = {"safetensors": (".safetensors",), "torch": (".pth", ".pt", ".bin", ".ckpt", ".th")}
+        if not self.out.lower().endswith(ends := endings.get(self.format, ("",))):
+            raise ConfigError(f"--out {self.out} must end in {' or '.join(ends)} for {self.format}")
+        check_pixels(self.mean, self.std)
+        if self.image_shape and len(self.image_shape) != 3:
+            raise ConfigError("--image-shape is height, width and channels: --image-shape 32 32 3")

@@ -179,7 +179,7 @@ def init_state(
             f"{config.model.arch} cannot take {data.name}'s {size} images: {error}"
         ) from None
     if config.model.init_from:
-        variables, _ = initialize_from(config.model.init_from, model, state.variables)
+        variables = initialize_from(config.model.init_from, model, state.variables)
         state = state.replace(**variables)
     return state.averaging() if config.optim.ema else state
 

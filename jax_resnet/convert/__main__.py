@@ -1,60 +1,101 @@
 """Converts weights: ``python -m jax_resnet.convert resnet20.th resnet20.safetensors --arch resnet20``."""
 
+import argparse
 import dataclasses
 import json
 import shutil
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import tyro
 from flax import linen as nn
 
-from jax_resnet._cli import run_command
-from jax_resnet.convert.files import PYTORCH, SAFETENSORS, check_suffix, read_state_dict, write_state_dict
+from jax_resnet._cli import FlagParser, UsageError, run_command
+from jax_resnet.convert.files import check_suffix, is_weights_name, read_weights, write_state_dict
 from jax_resnet.convert.keys import check_style
 from jax_resnet.convert.state import count_classes, find_style, from_torch, to_torch
+from jax_resnet.errors import CheckpointError, WeightsError
 from jax_resnet.models import create_model
+
+ABOUT = """Converts weights between PyTorch files, safetensors and orbax checkpoints.
+
+The suffix says what a file is: .safetensors (with PyTorch's names), or .pth, .pth.tar, .pt, .th, .bin or
+.ckpt (PyTorch's own, which need PyTorch). A name without a suffix is the folder of an orbax checkpoint, as a
+run writes it."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Conversion:
-    """Converts weights between PyTorch files, safetensors and orbax checkpoints.
+    """What to convert, and how: the flags of ``parse``."""
 
-    The suffix says what a file is: .safetensors (with PyTorch's names), .pth, .pt or .th (PyTorch's own,
-    which need PyTorch). Any other name is the folder of an orbax checkpoint, as a run writes it.
+    source: Path
+    target: Path
+    arch: str | None
+    num_classes: int | None
+    stem: str
+    variant: str | None
+    option: tuple[str, ...]
+    style: str | None
+    entry: str | None
+    in_channels: int | None
+    overwrite: bool
+
+
+def parse(args: list[str] | None) -> Conversion:
+    """Reads the command line.
+
+    Raises:
+        UsageError: A flag does not exist or a value is invalid.
+        SystemExit: ``--help`` was asked for and printed.
     """
-
-    source: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="IN")]
-    """What to read: a file, or the folder of a run or of a checkpoint."""
-    target: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
-    """What to write."""
-    arch: str | None = None
-    """The network, a name of jax_resnet.models.list_models(); a checkpoint says its own."""
-    num_classes: int | None = None
-    """Outputs of the network; as many as the file has if left out."""
-    stem: str = "cifar"
-    """The network's stem: cifar or imagenet."""
-    variant: str | None = None
-    """The network's variant: pytorch_cifar or blog."""
-    option: tuple[str, ...] = ()
-    """Other arguments of create_model, their values as JSON: shortcut='"B"' final_norm=false."""
-    style: str | None = None
-    """Whose names to write: torchvision, timm, pytorch_cifar, akamaster, seminar or blog; those of the file
-    that was read, or else torchvision's, if left out."""
-    overwrite: bool = False
-    """Replace OUT if it exists."""
+    parser = FlagParser(
+        prog="python -m jax_resnet.convert", description=ABOUT, formatter_class=argparse.RawTextHelpFormatter
+    )
+    add = parser.add_argument
+    add("source", metavar="IN", type=Path, help="file, or the folder of a run or of a checkpoint")
+    add("target", metavar="OUT", type=Path, help="what to write")
+    add("--arch", metavar="NAME", help="network, one of jax_resnet.list_models(); a checkpoint names its own")
+    add("--num-classes", metavar="N", type=int, help="outputs of the network (default: those of the file)")
+    add("--stem", default="cifar", metavar="NAME", help="first layers: cifar (default) or imagenet")
+    add("--variant", metavar="NAME", help="form of the network: pytorch_cifar or blog")
+    add(
+        "--option",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=VALUE",
+        help="other arguments of create_model, their values as JSON: 'shortcut=\"B\"' final_norm=false",
+    )
+    add(
+        "--style",
+        metavar="NAME",
+        help="names to write: torchvision, timm, pytorch_cifar, akamaster, seminar or blog\n"
+        "(default: those of the file, torchvision's for a checkpoint)",
+    )
+    add(
+        "--entry",
+        metavar="NAME",
+        help="network in a PyTorch file of several: the place of its state_dict (model), or the\n"
+        "prefix of its names (teacher) (default: the moving average where there is one)",
+    )
+    add(
+        "--in-channels",
+        metavar="N",
+        type=int,
+        help="adapt the first convolution to images of N channels: summed to 1, repeated and\nscaled to more",
+    )
+    add("--overwrite", action="store_true", help="replace OUT if it exists")
+    found = vars(parser.parse_flags(args))
+    return Conversion(**{**found, "option": tuple(found["option"])})
 
 
 def main(args: list[str] | None = None) -> int:
-    """Runs the command; returns the exit status: 0, 1 for files that do not do, 2 for wrong arguments."""
-    command = tyro.cli(Conversion, prog="python -m jax_resnet.convert", args=args)
+    """Runs the command; returns the exit status: 0, 1 where a file is at fault, 2 for wrong arguments."""
     try:
+        command = parse(args)
         arguments = check(command)
-    except (ValueError, TypeError) as error:
+    except (UsageError, ValueError, TypeError) as error:
         return fail(error, 2)
-    from jax_resnet.checkpoint import CheckpointError
-
     try:
         convert(command, arguments)
     except (ValueError, TypeError, OSError, ImportError, CheckpointError) as error:
@@ -64,18 +105,25 @@ def main(args: list[str] | None = None) -> int:
 
 
 def fail(error: Exception, status: int) -> int:
-    """One line on stderr."""
-    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    """Prints an error as one line on standard error; returns the status."""
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    print(f"error: {' '.join(text.split())}", file=sys.stderr)
     return status
 
 
 def is_folder(path: Path) -> bool:
-    """Whether the name is that of a checkpoint's folder, not of a file."""
+    """Whether the path is a folder, or a name without a suffix, which is that of a checkpoint."""
     return path.is_dir() or not path.suffix
 
 
 def check(command: Conversion) -> dict[str, Any]:
-    """The arguments of ``create_model``, everything checked that can be without opening a file."""
+    """Checks what can be checked without reading a file; returns the arguments of ``create_model``.
+
+    Raises:
+        ValueError: An argument is wrong.
+    """
     source, target = command.source, command.target
     for path in (source, target):
         if not is_folder(path):
@@ -88,6 +136,8 @@ def check(command: Conversion) -> dict[str, Any]:
         raise ValueError("IN and OUT are the same")
     if command.style is not None:
         check_style(command.style)
+    if command.in_channels is not None and command.in_channels < 1:
+        raise ValueError(f"--in-channels must be at least 1, not {command.in_channels}")
     if is_folder(source):
         return {}
     if command.arch is None:
@@ -111,14 +161,17 @@ def convert(command: Conversion, arguments: dict[str, Any]) -> None:
 
     style = command.style or "torchvision"
     if is_folder(command.source):
-        model, variables, config = checkpoint.restore(command.source)
+        model, variables, config = checkpoint.restore(command.source)[:3]
     else:
-        state_dict = read_state_dict(command.source)
+        state_dict, choice = read_weights(command.source, command.entry)
+        if choice:
+            print(choice)
         model = create_model(**arguments, num_classes=0)
         classes = command.num_classes
         arguments["num_classes"] = count_classes(state_dict, model) if classes is None else classes
         model = create_model(**arguments)
-        variables, config = from_torch(state_dict, model), {"model": arguments}
+        variables = from_torch(state_dict, model, in_channels=command.in_channels)
+        config = {"model": arguments}
         style = command.style or find_style(state_dict, model)
     write(command, model, variables, config, style)
 
@@ -126,11 +179,11 @@ def convert(command: Conversion, arguments: dict[str, Any]) -> None:
 def write(
     command: Conversion, model: nn.Module, variables: dict[str, Any], config: dict[str, Any], style: str
 ) -> None:
-    """Writes the target, which replaces what is there only once there is nothing left to go wrong."""
+    """Writes the target; what is there is replaced at the end, by one rename."""
     from jax_resnet import checkpoint
 
     target = command.target
-    if target.suffix in SAFETENSORS + PYTORCH:
+    if is_weights_name(target) and not target.is_dir():
         state_dict = to_torch(variables, model, style)
         target.parent.mkdir(parents=True, exist_ok=True)
         return write_state_dict(target, state_dict)
@@ -138,7 +191,7 @@ def write(
     if not target.exists():
         return checkpoint.save(target, variables, config)
     if not (checkpoint.is_checkpoint(target) and (target / "config").is_dir()):
-        raise ValueError(f"{target} is no single checkpoint: it is not replaced")
+        raise WeightsError(f"{target} is not a single checkpoint: it is not replaced")
     old = target.with_name(f".{target.name}.replaced")
     shutil.rmtree(old, ignore_errors=True)
     fresh = target.with_name(f".{target.name}.partial")

@@ -1,11 +1,15 @@
 """What PyTorch code bases call the layers that this library has, as tables of rules."""
 
-import difflib
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 
 from flax import linen as nn
+
+from jax_resnet._text import did_you_mean
+from jax_resnet.errors import WeightsError
+
+__all__ = ["LEAVES", "STYLES", "check_style", "torch_key"]
 
 # A pattern for the path of one of our layers, and the PyTorch module it is, given the numbers in the path.
 # Stages, blocks and layers count from 1 here; PyTorch's ``nn.Sequential`` counts from 0.
@@ -95,7 +99,7 @@ def torch_key(path: tuple[str, ...], model: nn.Module, style: str) -> str:
     """The PyTorch name of one of our arrays.
 
     Args:
-        path: Of the array in its collection: ("stage1_block1", "conv1", "kernel").
+        path: Where the array is in its collection: ("stage1_block1", "conv1", "kernel").
         model: The network.
         style: A key of ``STYLES``.
     """
@@ -112,18 +116,18 @@ def _torch_module(path: str, network: str, style: str) -> str:
         subject = f"{network}/{path}" if pattern[0].isupper() else path
         if match := re.fullmatch(pattern, subject):
             return name(*map(int, match.groups()))
-    raise ValueError(f"no PyTorch name is known for {path} of {network} in style {style!r}")
+    raise WeightsError(f"no PyTorch name is known for {path} of {network} in style {style!r}")
 
 
 def check_style(style: str) -> str:
-    """The key of ``STYLES`` that is meant; "pytorch-cifar" is "pytorch_cifar".
+    """The key of ``STYLES`` for a name in upper or lower case, with "-" or "_": "pytorch-cifar".
 
     Raises:
-        ValueError: There is none.
+        WeightsError: There is none; the message has the nearest.
     """
     name = style.lower().replace("-", "_")
     if name not in STYLES:
-        near = difflib.get_close_matches(name, STYLES, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"style is one of {', '.join(map(repr, STYLES))}, not {style!r}{hint}")
+        near = did_you_mean(name, map(repr, STYLES), count=1)
+        hint = f"; {near}" if near else ""
+        raise WeightsError(f"style is one of {', '.join(map(repr, STYLES))}, not {style!r}{hint}")
     return name

@@ -3,18 +3,25 @@
 from collections.abc import Mapping
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from jax_resnet.convert.arrays import to_arrays
 from jax_resnet.convert.keys import STYLES, check_style, torch_key
-from jax_resnet.convert.mismatch import describe_mismatch
-from jax_resnet.convert.template import Path, Shape, stem_kernel, template, torch_shape
+from jax_resnet.convert.layout import adapt_channels, as_expected, from_torch_layout, to_torch_layout
+from jax_resnet.convert.mismatch import describe_mismatch, hint
+from jax_resnet.convert.template import Path, Shape, stem_kernel, template, torch_shape, written_out
+from jax_resnet.convert.unwrap import COUNTERS, unwrap
+from jax_resnet.errors import WeightsError
+from jax_resnet.models.resnet import head_init
+from jax_resnet.models.stack import stack_blocks, unstack_blocks
 
-# Where checkpoints keep the state_dict, beside epochs and accuracies, and what wrappers put before its keys.
-CONTAINERS = ("state_dict", "model_state_dict", "net", "model")
-PREFIXES = ("module.", "_orig_mod.")
-COUNTER = "num_batches_tracked"
+__all__ = ["count_classes", "find_style", "from_torch", "to_torch"]
+
+HEAD = "head"
 
 
 def from_torch(
@@ -23,106 +30,144 @@ def from_torch(
     *,
     style: str | None = None,
     image_shape: tuple[int, int, int] | None = None,
+    in_channels: int | None = None,
+    fresh_head: bool = False,
+    key: jax.Array | None = None,
 ) -> dict[str, Any]:
-    """Turns a PyTorch ``state_dict`` into the variables of a network.
+    """Converts a PyTorch ``state_dict`` to the variables of a network.
+
+    >>> import jax, numpy as np
+    >>> from jax_resnet import convert, create_model
+    >>> model = create_model("resnet8")
+    >>> shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), np.zeros((1, 32, 32, 3)), train=False))
+    >>> weights = convert.to_torch(jax.tree.map(lambda leaf: np.ones(leaf.shape), shapes), model)
+    >>> weights["fc.weight"].shape
+    (10, 64)
+    >>> convert.from_torch(weights, model)["params"]["head"]["kernel"].shape
+    (64, 10)
+    >>> larger = create_model("resnet8", num_classes=100)
+    >>> convert.from_torch(weights, larger, fresh_head=True)["params"]["head"]["kernel"].shape
+    (64, 100)
 
     Args:
         state_dict: Names to numpy arrays or tensors, as ``module.state_dict()`` gives them, or a checkpoint
-            that holds one under "state_dict", "net" or "model". Prefixes ``module.`` are dropped, as are
-            ``num_batches_tracked``.
-        model: The network, as ``create_model`` makes it.
+            that holds one at any depth. Prefixes of wrappers (``module.``, ``_orig_mod.``, ``model.``) and
+            counters (``num_batches_tracked``) are dropped. Of several the moving average is taken.
+        model: The network, as ``create_model`` makes it; with ``scan_layers`` too.
         style: Whose names they are, a key of ``STYLES``; None takes the style that fits best.
-        image_shape: ``(height, width, channels)``, only needed by the networks for digits, whose linear
-            layers depend on it, and only where it is not 28x28.
+        image_shape: ``(height, width, channels)`` of the images, where the weights must fit them. By default
+            height and width are those that the network was made for, and channels those of the weights.
+        in_channels: Adapt the first convolution to images of this many channels, as timm does: summed to
+            one channel, repeated and scaled to more.
+        fresh_head: Take a new head, whatever the weights have: its kernel is drawn as ``model.init`` draws
+            it, uniform in +-1 / sqrt(features), its bias is 0.
+        key: For the new head's kernel; ``jax.random.key(0)`` where None.
 
     Returns:
         ``{"params", "batch_stats"}`` of numpy arrays: float32, or float64 where the entry was.
 
     Raises:
-        ValueError: An entry is missing, unexpected or of another shape; the message has its name, both
-            shapes, and the nearest match.
+        WeightsError: An entry is missing, unexpected, of another shape or not an array of floats; the
+            message has its name, both shapes, the nearest match, and the option that would help.
     """
-    arrays = {key: to_numpy(value) for key, value in unwrap(state_dict).items()}
-    shapes = template(model, image_shape)
-    style = _most_common_style(arrays, shapes, model) if style is None else check_style(style)
-    paths = {torch_key(path[1:], model, style): path for path in shapes}
+    plain = written_out(model)
+    shapes = template(plain, image_shape)
+    if fresh_head and ("params", HEAD, "kernel") not in shapes:
+        raise WeightsError("fresh_head=True needs a network with a head: num_classes above 0")
+    arrays = to_arrays(_without_common_prefix(unwrap(state_dict), shapes, plain))
+    style = _most_common_style(arrays, shapes, plain) if style is None else check_style(style)
+    paths = {torch_key(path[1:], plain, style): path for path in shapes}
+    if fresh_head:
+        paths = {name: path for name, path in paths.items() if path[1] != HEAD}
+        of_head = {torch_key((HEAD, leaf), plain, style) for leaf in ("kernel", "bias")}
+        arrays = {name: array for name, array in arrays.items() if name not in of_head}
 
     stem = stem_kernel(shapes)
-    stem_array = arrays.get(torch_key(stem[1:], model, style))
-    if image_shape is None and stem_array is not None and stem_array.ndim == 4:
+    stem_name = torch_key(stem[1:], plain, style)
+    if in_channels is not None and stem_name in arrays:
+        arrays[stem_name] = adapt_channels(arrays[stem_name], in_channels)
+    if image_shape is None and stem_name in arrays and arrays[stem_name].ndim == 4:
         height, width, _, outputs = shapes[stem]
-        shapes[stem] = height, width, stem_array.shape[1], outputs
-    expected = {key: torch_shape(path, shapes[path]) for key, path in paths.items()}
-    found = {key: as_expected(array, expected.get(key)) for key, array in arrays.items()}
-    if mismatch := describe_mismatch(expected, {key: array.shape for key, array in found.items()}):
-        raise ValueError(
-            f"the weights do not fit {type(model).__name__}, with names as in {style}: {mismatch}"
-        )
+        shapes[stem] = height, width, arrays[stem_name].shape[1], outputs
+    expected = {name: torch_shape(path, shapes[path]) for name, path in paths.items()}
+    found = {name: as_expected(array, expected.get(name)) for name, array in arrays.items()}
+    _check_fit(expected, {name: array.shape for name, array in found.items()}, plain, style, stem_name)
 
-    variables = {path: from_torch_layout(found[key], path) for key, path in paths.items()}
-    return {"batch_stats": {}, **unflatten_dict(variables)}
+    variables = {path: from_torch_layout(found[name], path) for name, path in paths.items()}
+    if fresh_head:
+        variables |= _new_head(shapes, key)
+    tree = {"batch_stats": {}, **unflatten_dict(variables)}
+    return tree if plain is model else stack_blocks(tree)
 
 
 def to_torch(variables: Mapping[str, Any], model: nn.Module, style: str = "torchvision") -> dict[str, Any]:
-    """Turns the variables of a network into a PyTorch ``state_dict``, the inverse of ``from_torch``.
+    """Converts the variables of a network to a PyTorch ``state_dict``, the inverse of ``from_torch``.
 
     Args:
         variables: ``{"params", "batch_stats"}``.
-        model: The network they belong to.
+        model: The network they belong to; with ``scan_layers`` too.
         style: Whose names to give, a key of ``STYLES``.
 
     Returns:
         Names to numpy arrays, which ``torch.as_tensor`` takes; ``num_batches_tracked`` among them, as 0.
 
     Raises:
-        ValueError: There is no such style, or the variables are not the network's.
+        WeightsError: There is no such style, or the variables are not the network's.
     """
     style = check_style(style)
+    plain = written_out(model)
+    if plain is not model:
+        variables = unstack_blocks(variables)
     arrays = {path: np.asarray(value) for path, value in flatten_dict(dict(variables)).items()}
-    state_dict: dict[str, Any] = {}
-    for path, array in arrays.items():
-        key = torch_key(path[1:], model, style)
-        state_dict[key] = to_torch_layout(array, path)
-        if path[-1] == "var":
-            state_dict[key.replace("running_var", COUNTER)] = np.zeros((), np.int64)
-    shapes = template(model)
+    shapes = template(plain)
     wanted = {"/".join(path): shape for path, shape in shapes.items()}
     got = {"/".join(path): array.shape for path, array in arrays.items()}
     # The image decides on these two.
     for path in filter(lambda path: path in arrays, (stem_kernel(shapes), ("params", "dense1", "kernel"))):
         wanted["/".join(path)] = got["/".join(path)]
     if mismatch := describe_mismatch(wanted, got):
-        raise ValueError(f"these are not the variables of this {type(model).__name__}: {mismatch}")
+        raise WeightsError(f"these are not the variables of this {type(plain).__name__}: {mismatch}")
+    state_dict: dict[str, Any] = {}
+    for path, array in arrays.items():
+        name = torch_key(path[1:], plain, style)
+        state_dict[name] = to_torch_layout(array, path)
+        if path[-1] == "var":
+            state_dict[name.replace("running_var", COUNTERS[0])] = np.zeros((), np.int64)
     return state_dict
-
-
-def unwrap(state_dict: Mapping[str, Any]) -> dict[str, Any]:
-    """The ``state_dict`` in a checkpoint, its names without what wrappers add, without step counters."""
-    for container in CONTAINERS:
-        if isinstance(state_dict.get(container), Mapping):
-            state_dict = state_dict[container]
-    plain = {}
-    for key, value in state_dict.items():
-        while key.startswith(PREFIXES):
-            key = key.partition(".")[2]
-        if not key.endswith(COUNTER):
-            plain[key] = value
-    return plain
-
-
-def to_numpy(value: Any) -> np.ndarray:
-    """An array of its own from an array or a tensor; half precision becomes float32, as parameters are."""
-    if hasattr(value, "detach"):
-        value = value.detach().cpu()
-        value = value.float() if "float16" in str(value.dtype) else value
-        value = value.numpy()
-    array = np.asarray(value)
-    return np.array(array, array.dtype if array.dtype == np.float64 else np.float32)
 
 
 def find_style(state_dict: Mapping[str, Any], model: nn.Module) -> str:
     """The style of names that a ``state_dict`` for a network has, a key of ``STYLES``."""
-    return _most_common_style(unwrap(state_dict), template(model), model)
+    plain = written_out(model)
+    shapes = template(plain)
+    return _most_common_style(_without_common_prefix(unwrap(state_dict), shapes, plain), shapes, plain)
+
+
+def count_classes(state_dict: Mapping[str, Any], model: nn.Module) -> int:
+    """Outputs of the linear head in a ``state_dict``, whatever ``model.num_classes`` is.
+
+    Raises:
+        WeightsError: It has no head under any of the names known for this network.
+    """
+    plain = written_out(model)
+    arrays = _without_common_prefix(unwrap(state_dict), template(plain), plain)
+    names = sorted({torch_key((HEAD, "bias"), model, style) for style in STYLES})
+    for name in names:
+        if name in arrays and np.ndim(arrays[name]) == 1:
+            return int(arrays[name].shape[0])
+    raise WeightsError(f"the weights have no linear head: none of {', '.join(names)} is there")
+
+
+def _check_fit(
+    expected: Mapping[str, Shape], found: Mapping[str, Shape], model: nn.Module, style: str, stem: str
+) -> None:
+    if mismatch := describe_mismatch(expected, found):
+        head = torch_key((HEAD, "bias"), model, style).removesuffix(".bias")
+        advice = hint(expected, found, stem, head if f"{head}.weight" in expected else None)
+        raise WeightsError(
+            f"the weights do not fit {type(model).__name__}, with names as in {style}: {mismatch}"
+            + (f"; {advice}" if advice else "")
+        )
 
 
 def _most_common_style(names: Mapping[str, Any], shapes: Mapping[Path, Shape], model: nn.Module) -> str:
@@ -130,40 +175,21 @@ def _most_common_style(names: Mapping[str, Any], shapes: Mapping[Path, Shape], m
     return max(common, key=common.__getitem__)
 
 
-def count_classes(state_dict: Mapping[str, Any], model: nn.Module) -> int:
-    """How many outputs the linear head in a ``state_dict`` has, whatever ``model.num_classes`` is.
-
-    Raises:
-        ValueError: It has no head under any of the names known for this network.
-    """
-    arrays = unwrap(state_dict)
-    for style in STYLES:
-        key = torch_key(("head", "bias"), model, style)
-        if key in arrays:
-            return int(arrays[key].shape[0])
-    names = sorted({torch_key(("head", "bias"), model, style) for style in STYLES})
-    raise ValueError(f"the weights have no linear head: none of {', '.join(names)} is there")
+def _without_common_prefix(
+    entries: dict[Any, Any], shapes: Mapping[Path, Shape], model: nn.Module
+) -> dict[Any, Any]:
+    """Drops what stands before all names, as of a module that holds the network, where no name is known."""
+    known = {torch_key(path[1:], model, style) for path in shapes for style in STYLES}
+    while entries and not any(name in known for name in entries):
+        parts = [str(name).partition(".") for name in entries]
+        if len({first for first, _, _ in parts}) > 1 or not all(rest for _, _, rest in parts):
+            break
+        entries = dict(zip((rest for _, _, rest in parts), entries.values(), strict=True))
+    return entries
 
 
-def as_expected(array: np.ndarray, shape: Shape | None) -> np.ndarray:
-    """Linear weights and those of 1x1 convolutions stand for each other."""
-    if shape is not None and {array.ndim, len(shape)} == {2, 4} and array.size == np.prod(shape):
-        matrix, other = (array.shape, shape) if array.ndim == 2 else (shape, array.shape)
-        return array.reshape(shape) if (*matrix, 1, 1) == tuple(other) else array
-    return array
-
-
-def from_torch_layout(array: np.ndarray, path: Path) -> np.ndarray:
-    """OIHW to HWIO, (out, in) to (in, out)."""
-    if path[-1] == "kernel":
-        array = array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
-        array = array[0, 0] if "se" in path else array
-    return np.ascontiguousarray(array)
-
-
-def to_torch_layout(array: np.ndarray, path: Path) -> np.ndarray:
-    """HWIO to OIHW, (in, out) to (out, in); an array of its own."""
-    if path[-1] == "kernel":
-        array = array[None, None] if "se" in path else array
-        array = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T
-    return np.array(array, order="C")
+def _new_head(shapes: Mapping[Path, Shape], key: jax.Array | None) -> dict[Path, np.ndarray]:
+    kernel, bias = (("params", HEAD, leaf) for leaf in ("kernel", "bias"))
+    key = jax.random.key(0) if key is None else key
+    drawn = head_init(key, shapes[kernel], jnp.float32)
+    return {kernel: np.array(drawn), bias: np.zeros(shapes[bias], np.float32)}

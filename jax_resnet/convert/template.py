@@ -1,4 +1,4 @@
-"""The arrays a network has, without making them."""
+"""Names and shapes of a network's arrays, without making the arrays."""
 
 from functools import lru_cache
 from typing import Any
@@ -10,10 +10,17 @@ from flax.traverse_util import flatten_dict
 
 from jax_resnet.models import MnistCNN, MnistPreActResNet
 
+__all__ = ["Path", "Shape", "stem_kernel", "template", "torch_shape", "usual_image_shape", "written_out"]
+
 Path = tuple[str, ...]
 Shape = tuple[int, ...]
 
 STEMS = ("stem_conv", "stem_conv1", "stage1_conv1", "conv1")
+
+
+def written_out(model: nn.Module) -> nn.Module:
+    """The same network with every block on its own, where ``scan_layers`` runs them in a loop."""
+    return model.clone(scan_layers=False) if getattr(model, "scan_layers", False) else model
 
 
 def usual_image_shape(model: nn.Module) -> tuple[int, int, int]:
@@ -22,11 +29,11 @@ def usual_image_shape(model: nn.Module) -> tuple[int, int, int]:
 
 
 def template(model: nn.Module, image_shape: tuple[int, int, int] | None = None) -> dict[Path, Shape]:
-    """Shapes of all variables by path: ``("params", "head", "kernel")``; nothing is computed.
+    """Shapes of all variables by path, such as ``("params", "head", "kernel")``; nothing is computed.
 
     Args:
         model: The network.
-        image_shape: ``(height, width, channels)``; the usual one where None.
+        image_shape: ``(height, width, channels)``; by default those of the images it was made for.
     """
     shape = image_shape or usual_image_shape(model)
     try:
@@ -45,7 +52,7 @@ def _trace(model: nn.Module, image_shape: tuple[int, int, int]) -> dict[Path, Sh
 
 
 def stem_kernel(shapes: dict[Path, Shape]) -> Path:
-    """Path of the only array whose shape depends on the image's channels."""
+    """Path of the only array whose shape depends on the number of channels of the images."""
     return next(path for path in shapes if len(path) == 3 and path[1] in STEMS and path[2] == "kernel")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 __all__ = ["stack_blocks", "unstack_blocks"]
 
@@ -42,8 +43,13 @@ def _stack(tree: Mapping[str, Any]) -> dict[str, Any]:
             stacked[name] = value
     for stage, blocks in stages.items():
         in_order = [value for _, value in sorted(blocks, key=lambda block: block[0])]
-        stacked[f"stage{stage}_blocks"] = jax.tree.map(lambda *leaves: jnp.stack(leaves), *in_order)
+        stacked[f"stage{stage}_blocks"] = jax.tree.map(_stack_leaves, *in_order)
     return stacked
+
+
+def _stack_leaves(*leaves: Any) -> Any:
+    """NumPy arrays stay NumPy arrays, in the memory of the host."""
+    return (np if all(isinstance(leaf, np.ndarray) for leaf in leaves) else jnp).stack(leaves)
 
 
 def _unstack(tree: Mapping[str, Any]) -> dict[str, Any]:

@@ -46,14 +46,14 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         read_state_dict(junk)
     with pytest.raises(FileNotFoundError, match="there is no file"):
         read_state_dict(tmp_path / "none.safetensors")
-    with pytest.raises(ValueError, match=r"does not end in one of \.safetensors, \.pth, \.pt, \.th"):
+    with pytest.raises(ValueError, match=r"does not end in one of \.safetensors, \.pth, \.pt, \.th, \.bin"):
         read_state_dict(tmp_path / "weights.npz")
 
 
 def test_pytorch_files_without_pytorch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
-    (tmp_path / "a.pth").write_bytes(b"")
-    with pytest.raises(ImportError, match=r"pip install 'jax-resnet\[torch\]', or use a .safetensors file"):
+    (tmp_path / "a.pth").write_bytes(b"x")
+    with pytest.raises(ImportError, match=r"pip install -e '\.\[torch\]', or use a .safetensors file"):
         read_state_dict(tmp_path / "a.pth")
 
 
@@ -121,7 +121,7 @@ def test_command_options(tmp_path: Path) -> None:
         ("W out.safetensors --arch resnet15", 2, "did you mean resnet14 or resnet20?"),
         ("W W --arch resnet14", 2, "exists already: give --overwrite to replace it"),
         ("W W --arch resnet14 --overwrite", 2, "IN and OUT are the same"),
-        ("W out.bin --arch resnet14", 2, "'out.bin' does not end in one of"),
+        ("W out.npz --arch resnet14", 2, "'out.npz' does not end in one of"),
         ("none.pth out.safetensors --arch resnet14", 2, "there is no none.pth"),
         ("W out.safetensors --arch resnet14 --style x", 2, "style is one of"),
         (

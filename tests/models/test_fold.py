@@ -24,6 +24,7 @@ FOLDED = {
     "se": ("seresnet18", {}),
     "vgg": ("vgg11", {}),
     "mnist": ("mnist_preact_resnet", {}),
+    "loops": ("resnet20", {"scan_layers": True, "stage_sizes": (3, 2)}),
 }
 
 
@@ -39,7 +40,7 @@ def evaluate(model: Any, variables: Any) -> np.ndarray:
 @pytest.mark.parametrize("case", FOLDED)
 def test_folding_keeps_the_logits(case: str) -> None:
     name, options = FOLDED[case]
-    model = create_model(name, **TINY, **options)
+    model = create_model(name, **{**TINY, **options})
     variables = trained(model)
     folded, folded_variables = fold_batch_norm(model, variables)
     expected = evaluate(model, variables)
