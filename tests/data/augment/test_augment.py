@@ -4,91 +4,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from PIL import Image, ImageEnhance, ImageOps
 
 from jax_resnet.data import augment
-from jax_resnet.data.augment import randaugment as ra
 from jax_resnet.data.augment.mixing import cutmix, mixup
+from tests.data.augment.images import structured
 
 KEYS = jax.random.split(jax.random.key(0), 2000)
 
 
 @pytest.fixture(scope="module")
-def picture():
-    """A uint8 image with structure: gradients, an edge, noise."""
-    rng = np.random.default_rng(0)
-    y, x = np.mgrid[:32, :32]
-    image = np.stack([6 * x + y, 3 * y + 40 * (x > 16), 120 + 0 * x], -1) + rng.integers(0, 30, (32, 32, 3))
-    return np.clip(image, 20, 230).astype(np.uint8)
-
-
-def one(op, image, level):
-    return np.asarray(jax.jit(ra.apply)(ra.OPS.index(op), jnp.asarray(image), jnp.asarray(level)))
-
-
-@pytest.mark.parametrize("level", [-1.0, -0.4, 0.0, 0.3, 1.0])
-@pytest.mark.parametrize(
-    ("op", "enhance"),
-    [
-        ("brightness", ImageEnhance.Brightness),
-        ("color", ImageEnhance.Color),
-        ("contrast", ImageEnhance.Contrast),
-        ("sharpness", ImageEnhance.Sharpness),
-    ],
-)
-def test_blends_are_pillows(picture, op, enhance, level):
-    expected = np.asarray(enhance(Image.fromarray(picture)).enhance(1 + 0.9 * level), np.int32)
-    assert np.abs(one(op, picture, level) - expected).max() <= 2  # Pillow rounds what it blends with
-
-
-@pytest.mark.parametrize("level", [0.0, 0.3, 0.5, 1.0])
-def test_color_operations_are_pillows(picture, level):
-    pillow = Image.fromarray(picture)
-    np.testing.assert_array_equal(
-        one("posterize", picture, level), ImageOps.posterize(pillow, 8 - round(4 * level))
-    )
-    np.testing.assert_array_equal(
-        one("solarize", picture, -level), ImageOps.solarize(pillow, 255 * (1 - level))
-    )
-    np.testing.assert_array_equal(one("equalize", picture, level), ImageOps.equalize(pillow))
-    stretched = np.asarray(ImageOps.autocontrast(pillow), np.int32)
-    assert np.abs(one("autocontrast", picture, level) - stretched).max() <= 1
-
-
-@pytest.mark.parametrize("level", [-1.0, -0.37, 0.0, 0.37, 1.0])
-def test_geometry_is_pillows(picture, level):
-    pillow = Image.fromarray(picture)
-    shear, shift = 0.3 * level, 100 / 224 * 32 * level
-    affine = {
-        "shear_x": (1, shear, -shear * 16, 0, 1, 0),
-        "shear_y": (1, 0, 0, shear, 1, -shear * 16),
-        "translate_x": (1, 0, shift, 0, 1, 0),
-        "translate_y": (1, 0, 0, 0, 1, shift),
-    }
-    for op, coefficients in affine.items():
-        expected = pillow.transform((32, 32), Image.Transform.AFFINE, coefficients, Image.Resampling.NEAREST)
-        assert np.mean(one(op, picture, level) == np.asarray(expected)) > 0.97, op
-    expected = pillow.rotate(30 * level, Image.Resampling.NEAREST)
-    assert np.mean(one("rotate", picture, level) == np.asarray(expected)) > 0.97
-
-
-def test_a_single_valued_image_survives_every_operation():
-    image = np.full((8, 8, 1), 77, np.uint8)
-    for op in ra.OPS:
-        found = one(op, image, 0.5)
-        assert found.dtype == np.uint8
-        assert found.shape == image.shape
-        if op in ("identity", "color", "contrast", "sharpness", "autocontrast", "equalize"):
-            np.testing.assert_array_equal(found, image)
-
-
-def test_randaugment_draws_every_operation_and_follows_its_key(picture):
-    images = jnp.asarray(picture)
-    first = jax.jit(jax.vmap(lambda key: ra.rand_augment(key, images, 1, 15)))(KEYS[:300])
-    again = jax.vmap(lambda key: ra.rand_augment(key, images, 1, 15))(KEYS[:3])
-    np.testing.assert_array_equal(first[:3], again)
-    # Seven operations without a direction (translations fall out of the picture), the others two ways each.
-    assert len(np.unique(np.asarray(first).reshape(300, -1), axis=0)) == 5 + 2 * 9
+def image():
+    return structured()
 
 
 def test_cutout_takes_a_square_of_the_mean_color(picture):
