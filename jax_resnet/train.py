@@ -102,14 +102,15 @@ def cross_entropy(logits: jax.Array, labels: jax.Array, label_smoothing: float =
 def make_train_step(
     model: nn.Module,
     tx: optax.GradientTransformation,
-    augment: Callable[[jax.Array, jax.Array], jax.Array],
+    augment: Callable[..., jax.Array],
     *,
-    mix: Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]] | None = None,
+    mix: Callable[..., tuple[jax.Array, jax.Array]] | None = None,
     label_smoothing: float = 0.0,
     ema: float = 0.999,
     accumulate: int = 1,
     axis_name: str | None = None,
     batch_norm: Literal["global", "per-device"] = "global",
+    steps_per_epoch: int | None = None,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """Makes ``train_step(state, batch) -> (state, metrics)``.
 
@@ -122,8 +123,9 @@ def make_train_step(
         tx: The optimizer; where it takes extra arguments, it is told ``error``, the share of the batch that
             is predicted wrongly.
         augment: From keys ``(N,)`` and the batch's images to what the network sees.
-        mix: From keys ``(N,)``, what ``augment`` returned and labels to images mixed with one another and
-            shares of classes ``(N, classes)``: see ``data.augment.make_mix``.
+        mix: From keys ``(N,)``, augmented images, labels, and the images and labels of their partners to
+            mixed images and soft labels ``(N, classes)``: see ``data.augment.make_mix``. An image's partner
+            is the one before it in the global batch, however that is spread or split.
         label_smoothing: Of the loss.
         ema: Decay of the moving average, where the state has one.
         accumulate: Parts of the batch that pass one after the other, their gradients averaged: the memory
@@ -132,6 +134,8 @@ def make_train_step(
         axis_name: The mapped axis over which the batch is shared.
         batch_norm: With ``axis_name``, whether statistics are the whole batch's or each device's own; of
             those the running statistics are averaged, which is exact, as they are linear in the batches'.
+        steps_per_epoch: Where given, ``augment`` is called with ``index=`` and ``epoch=``, too, ``(N,)``
+            each, as alternating flips need it; the epoch is ``state.step // steps_per_epoch``.
 
     Returns:
         The step. Its metrics: ``loss`` and ``correct`` (sums), ``count``, and ``grad_norm``, the L2 norm
@@ -144,10 +148,15 @@ def make_train_step(
     def gradients(
         params: Any, batch_stats: Any, part: Batch, augment_key: jax.Array, dropout_key: jax.Array
     ) -> tuple[Any, Any, Metrics]:
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(augment_key, part["index"])
-        images, labels = augment(keys, part["image"]), part["label"]
+        keys, images = _augmented(augment, augment_key, part)
+        labels = part["label"]
         if mix is not None:
-            images, labels = mix(keys, images, labels)
+            if "partner" in part:
+                other = part["partner"]
+                partners = (_augmented(augment, augment_key, other)[1], other["label"])
+            else:
+                partners = _previous_rows((images, labels), axis_name)
+            images, labels = mix(keys, images, labels, partners)
 
         def loss_fn(params: Any) -> tuple[jax.Array, tuple[jax.Array, Any]]:
             with batch_statistics_over(axis_name if batch_norm == "global" else None):
@@ -194,6 +203,12 @@ def make_train_step(
         augment_key, dropout_key = jax.random.split(step_key)
         if axis_name is not None:
             dropout_key = jax.random.fold_in(dropout_key, jax.lax.axis_index(axis_name))
+        batch = dict(batch)
+        if steps_per_epoch is not None:
+            batch["epoch"] = jnp.broadcast_to(state.step // steps_per_epoch, batch["index"].shape)
+        if mix is not None and accumulate > 1:
+            # While the rows are together; their augmentation is made again from their own keys.
+            batch["partner"] = _previous_rows(batch, axis_name)
         grads, batch_stats, metrics = (gradients if accumulate == 1 else accumulated)(
             state.params, state.batch_stats, batch, augment_key, dropout_key
         )
@@ -216,6 +231,31 @@ def make_train_step(
         return state, {**metrics, "grad_norm": optax.tree.norm(grads)}
 
     return train_step
+
+
+def _augmented(augment: Callable[..., jax.Array], key: jax.Array, rows: Batch) -> tuple[jax.Array, jax.Array]:
+    """The key of each row, and the augmented images."""
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, rows["index"])
+    where = {"index": rows["index"], "epoch": rows["epoch"]} if "epoch" in rows else {}
+    return keys, augment(keys, rows["image"], **where)
+
+
+def _previous_rows(rows: Any, axis_name: str | None) -> Any:
+    """For each row the one before it in the global batch, for the first the last, in arrays ``(N, ...)``.
+
+    Args:
+        rows: All rows, or, with ``axis_name``, a device's part of them.
+        axis_name: The mapped axis over which the batch is spread.
+    """
+
+    def previous(x: jax.Array) -> jax.Array:
+        if axis_name is None:
+            return jnp.roll(x, 1, axis=0)
+        devices = jax.lax.axis_size(axis_name)
+        ring = [(device, (device + 1) % devices) for device in range(devices)]
+        return jnp.concatenate([jax.lax.ppermute(x[-1:], axis_name, ring), x[:-1]])
+
+    return jax.tree.map(previous, rows)
 
 
 def make_train_steps(

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jax_resnet.data.augment import pillow
+from jax_resnet.errors import AugmentError
 
 __all__ = ["OPS", "apply", "rand_augment"]
 
@@ -28,10 +29,12 @@ def rand_augment(key: jax.Array, image: jax.Array, ops: int, magnitude: float) -
         magnitude: 0 to 30; a Python number, not traced.
 
     Raises:
-        TypeError: The image is not uint8.
+        AugmentError: The image is not uint8, or the magnitude is out of range.
     """
     if image.dtype != jnp.uint8:
-        raise TypeError(f"RandAugment is for uint8 images, not {image.dtype}")
+        raise AugmentError(f"RandAugment is for uint8 images, not {image.dtype}")
+    if not 0 <= magnitude <= MAX_MAGNITUDE:
+        raise AugmentError(f"RandAugment's magnitude is from 0 to {MAX_MAGNITUDE:g}, not {magnitude}")
     for op_key in jax.random.split(key, ops):
         which_key, sign_key = jax.random.split(op_key)
         which = jax.random.randint(which_key, (), 0, len(OPS))

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
 from jax_resnet.data.augment import randaugment as ra
+from jax_resnet.errors import AugmentError
 from tests.data.augment.images import structured
 
 KEYS = jax.random.split(jax.random.key(0), 300)
@@ -74,6 +75,8 @@ def test_randaugment_draws_every_operation_and_follows_its_key(image):
     assert len(np.unique(np.asarray(first).reshape(300, -1), axis=0)) == 5 + 2 * 9
 
 
-def test_images_other_than_uint8_are_refused(image):
-    with pytest.raises(TypeError, match="RandAugment is for uint8 images, not float32"):
+def test_other_images_and_magnitudes_are_refused(image):
+    with pytest.raises(AugmentError, match="RandAugment is for uint8 images, not float32"):
         ra.rand_augment(KEYS[0], jnp.asarray(image, jnp.float32), 1, 15)
+    with pytest.raises(AugmentError, match="magnitude is from 0 to 30, not 31"):
+        ra.rand_augment(KEYS[0], jnp.asarray(image), 1, 31)
