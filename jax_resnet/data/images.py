@@ -121,8 +121,7 @@ def _upright(image: Image.Image) -> Image.Image:
         orientation = image.getexif().get(EXIF_ORIENTATION)
     except Exception:  # damaged EXIF says nothing about the pixels
         return image
-    turn = UPRIGHT.get(orientation)
-    return image if turn is None else image.transpose(turn)
+    return image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image
 
 
 def _opaque(image: Image.Image) -> Image.Image:

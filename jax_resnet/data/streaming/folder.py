@@ -214,7 +214,8 @@ class _Part:
         for number, row in enumerate(rows, 1):
             if len(row) < 2:
                 raise DataError(
-                    f"{self.annotations}, line {number}: a file name, a tab and a class are needed"
+                    f"{self.annotations}, line {number}: a file name, a tab and a class are needed, such as "
+                    f"{self.name}_0.JPEG, n01443537; or sort the images into a folder per class instead"
                 )
         return {row[0].strip(): row[1].strip() for row in rows}
 
