@@ -141,7 +141,7 @@ def _describe(unmatched: Sequence[str], weights: Sequence[str] | int, count: int
     more = f", and {len(unmatched) - NAMED} more" if len(unmatched) > NAMED else ""
     target = _nearest(unmatched[0], weights) or weights[0]
     return (
-        f"{some} are not among the weights' {len(weights)}: {', '.join(near)}{more} (the weights' classes are "
+        f"{some} are not among the weights' {len(weights)}: {', '.join(near)}{more} (the weights' are "
         f"{_some(weights)}): rename the data's, or give a class map, such as {unmatched[0]}={target}"
     )
 

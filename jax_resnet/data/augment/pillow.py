@@ -104,7 +104,7 @@ def autocontrast(image: jax.Array) -> jax.Array:
     first, steps, below = map(jnp.asarray, _autocontrast_rounding())
     step = above * steps[span] // span
     lost = below[first[span] + low * (steps[span] + 1) + step]
-    stretched -= jnp.where(rest == 0, lost, 0)
+    stretched -= jnp.where(rest == 0, lost.astype(jnp.int32), 0)
     return jnp.where(high > low, stretched, pixels).astype(jnp.uint8)
 
 

@@ -96,8 +96,8 @@ def geometry(which: jax.Array, image: jax.Array, level: jax.Array) -> jax.Array:
     ]
     rows = jnp.stack([jnp.stack([jnp.asarray(value, jnp.float32) for value in row]) for row in table])
     xx, xy, x0, yx, yy, y0 = rows[jnp.clip(which, 0, len(GEOMETRY) - 1)]
-    y = jnp.arange(height)[:, None] + 0.5 - height / 2
-    x = jnp.arange(width) + 0.5 - width / 2
+    y = jnp.arange(height, dtype=jnp.float32)[:, None] + 0.5 - height / 2
+    x = jnp.arange(width, dtype=jnp.float32) + 0.5 - width / 2
     column = jnp.floor(xx * x + xy * y + x0 + width / 2).astype(jnp.int32)
     row = jnp.floor(yx * x + yy * y + y0 + height / 2).astype(jnp.int32)
     inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)

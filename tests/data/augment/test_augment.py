@@ -207,3 +207,19 @@ def test_floats_out_of_range_are_refused_where_their_values_are_known(image, wro
 def test_randaugment_takes_uint8_alone(image):
     with pytest.raises(AugmentError, match="RandAugment is for uint8 images, not float32"):
         augment.make_augment(MEAN, STD, randaugment_ops=1)(KEYS[:1], jnp.asarray(image[None]) / 255)
+
+
+@pytest.mark.parametrize("padding", ["black", "mean"])
+def test_no_dtype_is_promoted_implicitly(image, padding):
+    together = augment.make_augment(
+        MEAN, STD, padding=padding, flip="alternating", randaugment_ops=1, cutout_size=8
+    )
+    mix = augment.make_mix(3, mixup_alpha=0.4, cutmix_alpha=1.0)
+
+    def both(keys, images, index):
+        images = together(keys, images, index=index, epoch=jnp.int32(1))
+        return mix(keys, images, index % 3)
+
+    with jax.numpy_dtype_promotion("strict"):
+        images, soft = jax.eval_shape(both, KEYS[:4], jnp.stack([image] * 4), jnp.arange(4))
+    assert images.dtype == soft.dtype == jnp.float32
