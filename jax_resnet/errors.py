@@ -20,6 +20,10 @@ class DataError(JaxResnetError):
     """Data that is missing, damaged or of the wrong kind."""
 
 
+class AugmentError(JaxResnetError, ValueError):
+    """Images or options that an augmentation cannot take."""
+
+
 class CheckpointError(JaxResnetError):
     """A checkpoint that is missing or cannot be read."""
 

@@ -100,7 +100,7 @@ def load_classifier(config: PredictConfig) -> Classifier:
     if len(class_names) != classes:
         class_names = [f"class {label}" for label in range(classes)]
     # Networks for natural images were evaluated on the center of a larger image; MNIST's may be padded.
-    shape = Shape(image_shape, spec.image_shape if spec else image_shape, middle=spec is None)
+    shape = Shape(image_shape, spec.image_shape if spec else image_shape, center_crop=spec is None)
     return Classifier(network.name, class_names, shape, partial(probabilities, network.variables))
 
 
@@ -118,7 +118,7 @@ def find_named(images: Sequence[str], unreadable: dict[str, str]) -> Iterator[Pa
             try:
                 yield from find_images(Path(line))
             except ImageError as error:
-                unreadable[line] = str(error)
+                unreadable[line] = error.reason
 
 
 def predict(
@@ -148,7 +148,7 @@ def _read(path: Path, shape: Shape) -> np.ndarray | str:
     try:
         return read_image(path, shape)
     except ImageError as error:
-        return str(error)
+        return error.reason
 
 
 def as_json(

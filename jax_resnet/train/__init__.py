@@ -11,8 +11,9 @@ of any size.
 
 from jax_resnet.train.evaluation import EvalStep, Preprocess, make_eval_step
 from jax_resnet.train.loss import cross_entropy
+from jax_resnet.train.prepare import Augment, Mix
 from jax_resnet.train.state import Batch, Metrics, Network, TrainState, Variables, create_state
-from jax_resnet.train.step import Augment, Mix, TrainStep, make_train_step, make_train_steps
+from jax_resnet.train.step import TrainStep, make_train_step, make_train_steps
 
 __all__ = [
     "Augment",

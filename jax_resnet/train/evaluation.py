@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from jax_resnet.train.loss import count_correct, cross_entropy
+from jax_resnet.train.prepare import check_images
 from jax_resnet.train.state import Batch, Metrics, Network, Variables
-from jax_resnet.train.step import check_images
 
 __all__ = ["EvalStep", "Preprocess", "make_eval_step"]
 

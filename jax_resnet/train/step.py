@@ -12,16 +12,12 @@ from jax_resnet.averaging import moving_average
 from jax_resnet.errors import TrainError
 from jax_resnet.layers import batch_statistics_over
 from jax_resnet.train.loss import count_correct, cross_entropy
+from jax_resnet.train.prepare import Augment, Mix, prepare, with_epoch, with_partners
 from jax_resnet.train.state import Batch, Metrics, TrainState
 
-__all__ = ["Augment", "Mix", "TrainStep", "check_images", "make_train_step", "make_train_steps"]
+__all__ = ["TrainStep", "make_train_step", "make_train_steps"]
 
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
-# From keys (N,) and the batch's images to what the network sees.
-Augment = Callable[[jax.Array, jax.Array], jax.Array]
-# From keys (N,), augmented images and labels (N,) to mixed images and probabilities of classes (N, classes).
-Mix = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
-
 # From params, batch_stats, a batch, the key of the augmentation and the key of dropout to gradients of the
 # mean loss, new batch_stats and metrics.
 _Gradients = Callable[[Any, Any, Batch, jax.Array, jax.Array], tuple[Any, Any, Metrics]]
@@ -38,6 +34,7 @@ def make_train_step(
     accumulate: int = 1,
     axis_name: str | None = None,
     batch_norm: Literal["global", "per-device"] = "global",
+    steps_per_epoch: int | None = None,
 ) -> TrainStep:
     """Makes ``train_step(state, batch) -> (state, metrics)``.
 
@@ -67,8 +64,9 @@ def make_train_step(
         augment: From keys ``(N,)`` and the batch's images to what the network sees, such as
             ``data.augment.make_augment``; None if the images are normalized floats already. Keys are made
             from the batch's ``index``.
-        mix: From keys ``(N,)``, augmented images and labels to images mixed with one another and
-            probabilities of classes ``(N, classes)``, see ``data.augment.make_mix``.
+        mix: From keys ``(N,)``, augmented images, labels, and the images and labels of their partners to
+            mixed images and probabilities of classes ``(N, classes)``: see ``data.augment.make_mix``. An
+            image's partner is the one before it in the global batch, however that is spread or split.
         label_smoothing: Smoothing of the targets, see ``cross_entropy``.
         ema: Decay of the moving average, where the state has one.
         accumulate: Parts of the batch that pass one after the other, their gradients averaged: the memory
@@ -77,6 +75,8 @@ def make_train_step(
         axis_name: The mapped axis over which the batch is spread.
         batch_norm: With ``axis_name``, whether statistics are the whole batch's or each device's own; of
             those the running statistics are averaged, which is exact, as they are linear in the batches'.
+        steps_per_epoch: Where given, ``augment`` is called with ``index=`` and ``epoch=``, too, ``(N,)``
+            each, as alternating flips need it; the epoch is ``state.step // steps_per_epoch``.
 
     Returns:
         The step. Its metrics: ``loss`` and ``correct`` (sums), ``count``, and ``grad_norm``, the L2 norm
@@ -95,7 +95,7 @@ def make_train_step(
         params: Any, batch_stats: Any, part: Batch, augment_key: jax.Array, dropout_key: jax.Array
     ) -> tuple[Any, Any, Metrics]:
         with jax.named_scope("augment"):
-            images, labels = _prepare(part, augment_key, augment, mix)
+            images, labels = prepare(part, augment_key, augment, mix, axis_name)
 
         def loss_fn(params: Any) -> tuple[jax.Array, tuple[jax.Array, Any]]:
             with batch_statistics_over(axis_name if batch_norm == "global" else None):
@@ -122,6 +122,10 @@ def make_train_step(
         augment_key, dropout_key = jax.random.split(step_key)
         if axis_name is not None:
             dropout_key = jax.random.fold_in(dropout_key, jax.lax.axis_index(axis_name))
+        if steps_per_epoch is not None:
+            batch = with_epoch(batch, state.step // steps_per_epoch)
+        if mix is not None and accumulate > 1:
+            batch = with_partners(batch, axis_name)
         grads, batch_stats, metrics = accumulated(
             state.params, state.batch_stats, batch, augment_key, dropout_key
         )
@@ -144,35 +148,6 @@ def make_train_step(
         return state, {**metrics, "grad_norm": optax.tree.norm(grads)}
 
     return train_step
-
-
-def check_images(images: jax.Array, function: str) -> None:
-    """Raises TrainError for integer images that no ``function`` normalizes."""
-    if not jnp.issubdtype(images.dtype, jnp.floating):
-        raise TrainError(
-            f"without {function}, images are normalized floating-point numbers, not {images.dtype}: "
-            f"pass {function}=, or normalize them (data.augment.normalize)"
-        )
-
-
-def _prepare(
-    part: Batch, key: jax.Array, augment: Augment | None, mix: Mix | None
-) -> tuple[jax.Array, jax.Array]:
-    """Images and labels as the network and the loss take them."""
-    images, labels = part["image"], part["label"]
-    if augment is None:
-        check_images(images, "augment")
-    if augment is None and mix is None:
-        return images, labels
-    if "index" not in part:
-        raise TrainError(
-            "the batch has no 'index', from which the augmentation draws: "
-            "add the number of each example in the data set, int32 (N,)"
-        )
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, part["index"])
-    if augment is not None:
-        images = augment(keys, images)
-    return (images, labels) if mix is None else mix(keys, images, labels)
 
 
 def _accumulated(gradients: _Gradients, accumulate: int) -> _Gradients:

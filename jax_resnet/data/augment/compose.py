@@ -1,55 +1,144 @@
-"""One function out of all that is done to an image by itself."""
+"""One function out of everything that is done to an image by itself."""
 
-from collections.abc import Callable, Sequence
+from typing import Literal, Protocol
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
-from jax_resnet.data.augment.basic import normalize, random_crop, random_flip
+from jax_resnet.data.augment.basic import (
+    Statistic,
+    alternating_flips,
+    check_images,
+    normalize,
+    random_crop,
+    random_flip,
+)
 from jax_resnet.data.augment.cutout import cutout
 from jax_resnet.data.augment.randaugment import rand_augment
+from jax_resnet.errors import AugmentError
+
+__all__ = ["Augment", "Flip", "Padding", "make_augment"]
+
+Flip = bool | Literal["alternating"]
+Padding = Literal["black", "mean", "reflect"]
+PADDINGS = ("black", "mean", "reflect")
+
+
+class Augment(Protocol):
+    """What ``make_augment`` returns."""
+
+    def __call__(
+        self,
+        keys: jax.Array,
+        images: jax.Array,
+        *,
+        index: jax.Array | None = None,
+        epoch: jax.Array | None = None,
+    ) -> jax.Array:
+        """Augments images.
+
+        Args:
+            keys: One for each image, ``(N,)``.
+            images: uint8, or floats from 0 to 1, ``(N, H, W, C)``.
+            index: Which example each image is, int32 ``(N,)``; for alternating flips alone.
+            epoch: int32, ``()`` or ``(N,)``; for alternating flips alone.
+
+        Returns:
+            Normalized images, float32 ``(N, H, W, C)``.
+        """
 
 
 def make_augment(
-    mean: Sequence[float],
-    std: Sequence[float],
+    mean: Statistic,
+    std: Statistic,
     *,
     crop_padding: int = 4,
-    flip: bool = True,
+    padding: Padding = "black",
+    flip: Flip = True,
+    flip_seed: int = 0,
     randaugment_ops: int = 0,
     randaugment_magnitude: float = 9.0,
     cutout_size: int = 0,
-) -> Callable[[jax.Array, jax.Array], jax.Array]:
+) -> Augment:
     """Random crop and flip (He et al. 2015, section 4.2), RandAugment, normalization, cutout, in that order.
 
-    Pixels outside the image are black, as torchvision's padding before normalization has them; those that
-    cutout takes are the mean color.
-
     Args:
-        mean: Per channel, in [0, 1] units.
-        std: Likewise.
-        crop_padding: Of ``random_crop``; 0 for none.
-        flip: Whether to flip.
-        randaugment_ops: Operations of ``rand_augment`` on each image; 0 for none.
-        randaugment_magnitude: Of each, 0 to 30.
-        cutout_size: Side of the square that ``cutout`` takes, in pixels; 0 for none.
+        mean: Per channel, or of every pixel, ``(H, W, C)``, in [0, 1] units: see ``normalize``.
+        std: Per channel, in the same units.
+        crop_padding: Pixels that ``random_crop`` pads with; 0 for no crop.
+        padding: What is outside the image. "black" pads before normalization, as torchvision does. "mean"
+            pads with zeros after it, which is the mean color, as He et al. do; RandAugment then comes before
+            the crop. "reflect" mirrors the image at its border.
+        flip: Whether to flip images left to right at random, with probability one half. "alternating" flips
+            each one in every other epoch, see ``alternating_flips``.
+        flip_seed: The seed of alternating flips.
+        randaugment_ops: Number of operations of ``rand_augment`` on each image; 0 for none.
+        randaugment_magnitude: Magnitude of each operation, 0 to 30.
+        cutout_size: Side of the square that ``cutout`` sets to the mean color, in pixels; 0 for none.
 
     Returns:
-        A function from keys ``(N,)`` and uint8 images ``(N, H, W, C)`` to float32 images: each image's
-        outcome depends on its own key alone.
-    """
+        A function from keys ``(N,)`` and uint8 images, or floats from 0 to 1, ``(N, H, W, C)``, to normalized
+        float32 images. Each image's outcome depends on its own key alone (and on index and epoch where flips
+        alternate, which ``make_train_step(..., steps_per_epoch=)`` passes).
 
-    def one(key: jax.Array, image: jax.Array) -> jax.Array:
+    Raises:
+        AugmentError: Options that do not go together, and, when called, images of a wrong dtype or range.
+    """
+    if padding not in PADDINGS:
+        raise AugmentError(f"padding is {', '.join(PADDINGS[:-1])} or {PADDINGS[-1]}, not {padding!r}")
+    if flip not in (True, False, "alternating"):
+        raise AugmentError(f'flip is True, False or "alternating", not {flip!r}')
+    per_pixel = np.ndim(mean) > 1
+    if per_pixel and crop_padding and padding == "black":
+        raise AugmentError(
+            'the mean of every pixel is subtracted before the crop: padding is "mean" or "reflect", '
+            'not "black"'
+        )
+    # Zeros after normalization can only be padded there, and every pixel's own mean only be subtracted
+    # while the pixel is in its place.
+    crop_last = per_pixel or padding == "mean"
+    mode: Literal["constant", "reflect"] = "reflect" if padding == "reflect" else "constant"
+
+    def crop_and_flip(key: jax.Array, image: jax.Array, flipped: jax.Array | None) -> jax.Array:
         crop_key, flip_key = jax.random.split(key)
         if crop_padding:
-            image = random_crop(crop_key, image, crop_padding)
-        if flip:
-            image = random_flip(flip_key, image)
-        if randaugment_ops:
-            key = jax.random.fold_in(crop_key, 1)
-            image = rand_augment(key, image, randaugment_ops, randaugment_magnitude)
-        image = normalize(image, mean, std)
+            image = random_crop(crop_key, image, crop_padding, mode)
+        if flipped is not None:
+            return jnp.where(flipped, image[:, ::-1], image)
+        return random_flip(flip_key, image) if flip else image
+
+    def change_colors(key: jax.Array, image: jax.Array) -> jax.Array:
+        if not randaugment_ops:
+            return image
+        key = jax.random.fold_in(jax.random.split(key)[0], 1)
+        return rand_augment(key, image, randaugment_ops, randaugment_magnitude)
+
+    def one(key: jax.Array, image: jax.Array, flipped: jax.Array | None) -> jax.Array:
+        if crop_last:
+            image = crop_and_flip(key, normalize(change_colors(key, image), mean, std), flipped)
+        else:
+            image = normalize(change_colors(key, crop_and_flip(key, image, flipped)), mean, std)
         if cutout_size:
-            image = cutout(jax.random.fold_in(flip_key, 1), image, cutout_size)
+            image = cutout(jax.random.fold_in(jax.random.split(key)[1], 1), image, cutout_size)
         return image
 
-    return jax.vmap(one)
+    def augment(
+        keys: jax.Array,
+        images: jax.Array,
+        *,
+        index: jax.Array | None = None,
+        epoch: jax.Array | None = None,
+    ) -> jax.Array:
+        check_images(images)
+        flipped = None
+        if flip == "alternating":
+            if index is None or epoch is None:
+                raise AugmentError(
+                    "alternating flips need each image's index and the epoch: "
+                    "pass steps_per_epoch to make_train_step"
+                )
+            flipped = alternating_flips(index, epoch, flip_seed)
+        return jax.vmap(one)(keys, images, flipped)
+
+    return augment

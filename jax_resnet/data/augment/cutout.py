@@ -1,17 +1,21 @@
-"""Cutout (DeVries and Taylor 2017): a square of the image is taken away."""
+"""Cutout (DeVries and Taylor 2017): a square of the image is removed."""
 
 import jax
 import jax.numpy as jnp
 
+__all__ = ["cutout", "random_rectangle"]
 
-def square(key: jax.Array, shape: tuple[int, ...], height: jax.Array, width: jax.Array) -> jax.Array:
-    """A rectangle around a pixel drawn from all of the image, cut off where the image ends.
+
+def random_rectangle(
+    key: jax.Array, shape: tuple[int, ...], height: jax.Array, width: jax.Array
+) -> jax.Array:
+    """A mask of a rectangle around a pixel drawn from all of the image, cut off where the image ends.
 
     Args:
         key: Draws the pixel.
         shape: ``(H, W)`` of the image.
-        height: Of the rectangle, in whole pixels.
-        width: Likewise.
+        height: Height of the rectangle in pixels, an integer.
+        width: Width of the rectangle in pixels, an integer.
 
     Returns:
         bool, ``(H, W)``: true inside.
@@ -29,5 +33,5 @@ def cutout(key: jax.Array, image: jax.Array, size: int) -> jax.Array:
     Its center is any pixel, so that near the border part of it lies outside (section 3.2 of the paper, which
     found that better than a square that is always whole).
     """
-    inside = square(key, image.shape[:2], jnp.asarray(size), jnp.asarray(size))
+    inside = random_rectangle(key, image.shape[:2], jnp.asarray(size), jnp.asarray(size))
     return jnp.where(inside[..., None], jnp.zeros((), image.dtype), image)

@@ -3,32 +3,58 @@
 An image's partner is the one before it in the batch. How they mix is drawn from the image's own key.
 """
 
-from collections.abc import Callable
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
 
-from jax_resnet.data.augment.cutout import square
+from jax_resnet.data.augment.cutout import random_rectangle
+from jax_resnet.errors import AugmentError
 
-Mix = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+__all__ = ["Mix", "cutmix", "make_mix", "mixup"]
+
+
+class Mix(Protocol):
+    """What ``make_mix`` returns."""
+
+    def __call__(
+        self,
+        keys: jax.Array,
+        images: jax.Array,
+        labels: jax.Array,
+        partners: tuple[jax.Array, jax.Array] | None = None,
+    ) -> tuple[jax.Array, jax.Array]:
+        """Mixes each image with its partner.
+
+        Args:
+            keys: One for each image, ``(N,)``.
+            images: Normalized floats, ``(N, H, W, C)``.
+            labels: Class numbers, ``(N,)``.
+            partners: Images and labels of the partners, of the same shapes; None for the previous row, and
+                the last for the first. Where these rows are a part of the batch, the partners must be given,
+                or they would depend on how the batch is split: ``make_train_step`` does so.
+
+        Returns:
+            The mixed images, and soft labels ``(N, num_classes)``, whose rows add up to 1.
+        """
 
 
 def mixup(key: jax.Array, image: jax.Array, other: jax.Array, alpha: float) -> tuple[jax.Array, jax.Array]:
-    """``share * image + (1 - share) * other`` with ``share`` from Beta(alpha, alpha), and the share."""
-    share = jax.random.beta(key, alpha, alpha).astype(image.dtype)
-    return share * image + (1 - share) * other, share
+    """``lam * image + (1 - lam) * other`` with ``lam`` from Beta(alpha, alpha), and ``lam``."""
+    lam = jax.random.beta(key, alpha, alpha).astype(image.dtype)
+    return lam * image + (1 - lam) * other, lam
 
 
 def cutmix(key: jax.Array, image: jax.Array, other: jax.Array, alpha: float) -> tuple[jax.Array, jax.Array]:
-    """The image with a rectangle of ``other``'s in it, and the share of pixels that stayed its own.
+    """The image with a rectangle of ``other``'s in it, and the fraction of pixels that stayed its own.
 
-    The rectangle has the image's aspect and, before the border cuts it off, the share ``1 - s`` of its area,
-    ``s`` from Beta(alpha, alpha).
+    The rectangle has the image's aspect ratio and, before the border cuts it off, the fraction ``1 - lam`` of
+    its area, ``lam`` from Beta(alpha, alpha).
     """
-    share_key, place_key = jax.random.split(key)
-    side = jnp.sqrt(1 - jax.random.beta(share_key, alpha, alpha))
+    lam_key, place_key = jax.random.split(key)
+    side = jnp.sqrt(1 - jax.random.beta(lam_key, alpha, alpha))
     height, width = ((side * length).astype(jnp.int32) for length in image.shape[:2])
-    inside = square(place_key, image.shape[:2], height, width)
+    inside = random_rectangle(place_key, image.shape[:2], height, width)
     return jnp.where(inside[..., None], other, image), 1 - inside.mean(dtype=image.dtype)
 
 
@@ -36,14 +62,19 @@ def make_mix(num_classes: int, *, mixup_alpha: float = 0.0, cutmix_alpha: float 
     """Mixes every image of a batch with another.
 
     Args:
-        num_classes: Of the labels.
-        mixup_alpha: Of mixup's Beta distribution; 0 for no mixup.
-        cutmix_alpha: Likewise. With both, each image takes one or the other with equal probability.
+        num_classes: Number of classes of the labels.
+        mixup_alpha: Parameter of mixup's Beta distribution; 0 for no mixup.
+        cutmix_alpha: Parameter of CutMix's Beta distribution; 0 for no CutMix. With both, each image takes
+            one or the other with equal probability.
 
     Returns:
-        A function from keys ``(N,)``, float images ``(N, H, W, C)`` and int labels ``(N,)`` to images and
-        shares of the classes ``(N, num_classes)``, which add up to 1. None where there is nothing to do.
+        See ``Mix``. None where there is nothing to do.
+
+    Raises:
+        AugmentError: A parameter is negative.
     """
+    if mixup_alpha < 0 or cutmix_alpha < 0:
+        raise AugmentError(f"alpha is above 0, or 0 for none, not {min(mixup_alpha, cutmix_alpha)}")
     ways = [(mixup, mixup_alpha), (cutmix, cutmix_alpha)]
     chosen = [(way, alpha) for way, alpha in ways if alpha]
     if not chosen:
@@ -57,9 +88,15 @@ def make_mix(num_classes: int, *, mixup_alpha: float = 0.0, cutmix_alpha: float 
         first = jax.random.bernoulli(which_key)
         return jax.tree.map(lambda a, b: jnp.where(first, a, b), *mixed)
 
-    def mix(keys: jax.Array, images: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
-        images, share = jax.vmap(one)(keys, images, jnp.roll(images, 1, axis=0))
-        own, other = (jax.nn.one_hot(x, num_classes) for x in (labels, jnp.roll(labels, 1)))
-        return images, share[:, None] * own + (1 - share[:, None]) * other
+    def mix(
+        keys: jax.Array,
+        images: jax.Array,
+        labels: jax.Array,
+        partners: tuple[jax.Array, jax.Array] | None = None,
+    ) -> tuple[jax.Array, jax.Array]:
+        others, other_labels = partners or (jnp.roll(images, 1, axis=0), jnp.roll(labels, 1))
+        images, lam = jax.vmap(one)(keys, images, others)
+        own, other = (jax.nn.one_hot(x, num_classes) for x in (labels, other_labels))
+        return images, lam[:, None] * own + (1 - lam[:, None]) * other
 
     return mix

@@ -1,21 +1,27 @@
-"""Pictures that tensorflow-datasets prepared as ArrayRecord files, such as ImageNet; needs no TensorFlow."""
+"""Images that tensorflow-datasets prepared as ArrayRecord files, such as ImageNet; needs no TensorFlow."""
 
 import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
+from jax_resnet._text import first_line
+from jax_resnet.data.images import ImageError
 from jax_resnet.errors import DataError
+
+__all__ = ["RecordImages", "is_prepared", "read_records"]
+
+SPLITS = {"train": "train", "validation": "val", "test": "test"}  # TFDS's names and ours
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RecordImages:
-    """Encoded pictures by number, in the order of the files.
+    """Encoded images by number, in the order of the files.
 
     Attributes:
         source: TFDS's data source, which reads one record at a time.
         where: The data set's folder and the split's name, for messages.
-        labels: None: to know them all is to read everything.
+        labels: None: to know them all, all records must be read.
     """
 
     source: Any
@@ -31,17 +37,16 @@ class RecordImages:
         return f"{len(self)} records"
 
     def read(self, index: int) -> tuple[bytes, int]:
-        """The encoded picture, and the label.
+        """The encoded image, and the label.
 
         Raises:
-            DataError: naming the record, if it cannot be read.
+            ImageError: The record cannot be read.
         """
         try:
             record = self.source[index]
             return record["image"], int(record["label"])
         except Exception as error:  # damaged records fail in many ways
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise DataError(f"{self.name(index)} cannot be read ({reason})") from error
+            raise ImageError(self.name(index), first_line(error)) from error
 
     def name(self, index: int) -> str:
         """The split and the record's number."""
@@ -57,40 +62,53 @@ def read_records(folder: Path) -> tuple[dict[str, RecordImages], tuple[str, ...]
     """Opens the splits of a data set with the features "image" and "label".
 
     Args:
-        folder: Of one version, such as ``~/tensorflow_datasets/imagenet2012/5.1.0``.
+        folder: One version of a data set, such as ``~/tensorflow_datasets/imagenet2012/5.1.0``.
 
     Returns:
-        The splits by name ("train", "val", "test"), and the classes' names.
+        The splits by name ("train", "val", "test"), and the classes' names. A test split without labels, as
+        ImageNet's, is left aside.
 
     Raises:
         DataError: naming the folder, if it is something else.
     """
-    import tensorflow_datasets as tfds
-
-    form = json.loads((folder / "dataset_info.json").read_text()).get("fileFormat", "tfrecord")
-    if form != "array_record":
-        raise DataError(
-            f"{folder} is in {form} form, which cannot be read record by record: "
-            'prepare it with file_format="array_record"'
-        )
+    _check_format(folder)
     try:
-        builder = tfds.builder_from_directory(str(folder))
-        label = builder.info.features["label"]
-        decoders = {"image": tfds.decode.SkipDecoding()}
-        names = {"train": "train", "validation": "val", "test": "test"}
-        sources = {
-            ours: RecordImages(builder.as_data_source(theirs, decoders=decoders), f"{folder}, {theirs}")
-            for theirs, ours in names.items()
-            if theirs in builder.info.splits
-        }
-        classes = tuple(label.names)
+        sources, classes = _open(folder)
         if len(sources) > 2 and sources["test"].read(0)[1] < 0:
-            del sources["test"]  # ImageNet's has no labels
-    except Exception as error:  # whatever TFDS makes of files that are not there or not its own
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(f"{folder} holds no images with labels that could be read ({reason})") from error
+            del sources["test"]
+    except Exception as error:  # anything that TFDS makes of files that are missing or not its own
+        raise DataError(
+            f"{folder} holds no images with labels that could be read ({first_line(error)})"
+        ) from error
     if "train" not in sources or len(sources) < 2:
         raise DataError(
             f"{folder} has {' and '.join(sources) or 'no split'}: train and validation are needed"
         )
     return sources, classes
+
+
+def _check_format(folder: Path) -> None:
+    info = folder / "dataset_info.json"
+    try:
+        form = json.loads(info.read_text(encoding="utf-8")).get("fileFormat", "tfrecord")
+    except (OSError, ValueError, AttributeError) as error:
+        raise DataError(f"{info} is not a data set's description ({first_line(error)})") from error
+    if form != "array_record":
+        raise DataError(
+            f"{folder} is in {form} form, which cannot be read record by record: "
+            'prepare it with file_format="array_record"'
+        )
+
+
+def _open(folder: Path) -> tuple[dict[str, RecordImages], tuple[str, ...]]:
+    import tensorflow_datasets as tfds
+
+    builder = tfds.builder_from_directory(str(folder))
+    label = builder.info.features["label"]
+    decoders = {"image": tfds.decode.SkipDecoding()}
+    sources = {
+        ours: RecordImages(builder.as_data_source(theirs, decoders=decoders), f"{folder}, {theirs}")
+        for theirs, ours in SPLITS.items()
+        if theirs in builder.info.splits
+    }
+    return sources, tuple(label.names)

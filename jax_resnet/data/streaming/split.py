@@ -12,8 +12,9 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
+from jax_resnet.data.images import decode_image
 from jax_resnet.data.order import WHOLE, Batches, Shard, epoch_order, rows_of, steps_per_epoch
-from jax_resnet.data.streaming.transforms import center_crop, decode, random_resized_crop
+from jax_resnet.data.streaming.transforms import center_crop, random_resized_crop
 from jax_resnet.data.streaming.workers import Work, run
 
 # An end that no training reaches: grain wants to know one.
@@ -149,7 +150,7 @@ class StreamedSplit:
     def _load(self, number: int, cut: Callable[[Any], np.ndarray]) -> dict[str, Any]:
         index = int(self.index[number])
         encoded, label = self.source.read(index)
-        image = cut(decode(encoded, self.source.name(index)))
+        image = cut(decode_image(encoded, self.source.name(index)))
         return {"image": image, "label": np.int32(label), "index": np.int32(number)}
 
 

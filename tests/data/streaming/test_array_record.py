@@ -1,3 +1,4 @@
+import dataclasses
 import io
 import json
 import shutil
@@ -12,6 +13,7 @@ from jax_resnet.data import DataError
 from jax_resnet.data.splits import hold_out
 from jax_resnet.data.streaming.dataset import open_streamed
 from jax_resnet.data.streaming.folder import read_folder
+from jax_resnet.data.streaming.scan import check_images
 from jax_resnet.data.streaming.transforms import center_crop
 
 pytest.importorskip("grain", reason="streaming needs grain")
@@ -19,7 +21,7 @@ pytest.importorskip("grain", reason="streaming needs grain")
 
 @pytest.fixture(scope="module")
 def prepared(pictures, tmp_path_factory):
-    """The folder of pictures as tensorflow-datasets would keep ImageNet: its test split has no labels."""
+    """The folder of images as tensorflow-datasets would keep ImageNet: its test split has no labels."""
     import tensorflow_datasets as tfds
 
     folders, classes = read_folder(pictures)
@@ -70,8 +72,8 @@ def test_what_tfds_prepared_is_streamed(prepared):
     with closing(dataset.test.eval_batches(18)) as batches:
         (batch,) = batches
     record = dataset.test.source.source[7]
-    with Image.open(io.BytesIO(record["image"])) as picture:
-        np.testing.assert_array_equal(batch["image"][7], center_crop(picture.convert("RGB"), 24))
+    with Image.open(io.BytesIO(record["image"])) as image:
+        np.testing.assert_array_equal(batch["image"][7], center_crop(image.convert("RGB"), 24))
     np.testing.assert_array_equal(np.bincount(batch["label"]), [9, 9])
     assert batch["label"][7] == record["label"]
 
@@ -95,7 +97,7 @@ def test_without_labels_any_examples_are_held_out(prepared):
     assert len(val) == 13
 
 
-def test_what_is_no_such_data_set_is_named(prepared, tmp_path):
+def test_a_folder_that_is_not_such_a_data_set_is_named(prepared, tmp_path):
     other = tmp_path / "5.1.0"
     shutil.copytree(prepared, other)
     for shard in other.glob("*-train.array_record*"):
@@ -109,3 +111,23 @@ def test_what_is_no_such_data_set_is_named(prepared, tmp_path):
     (other / "dataset_info.json").write_text("{}")
     with pytest.raises(DataError, match=r"5\.1\.0"):
         open_streamed("x", other, image_size=24, workers=0)
+    (other / "dataset_info.json").write_text("not json")
+    with pytest.raises(DataError, match=r"dataset_info\.json is not a data set's description"):
+        open_streamed("x", other, image_size=24, workers=0)
+
+
+def test_damaged_records_are_found_by_a_scan(prepared):
+    dataset = open_streamed("imagenet2012", prepared, image_size=24, workers=0)
+    images = dataset.test.source
+
+    class Damaged:
+        def __getitem__(self, index):
+            record = images.source[index]
+            return {**record, "image": record["image"][:100]} if index == 4 else record
+
+        def __len__(self):
+            return len(images)
+
+    errors = check_images(dataclasses.replace(images, source=Damaged()), threads=2)
+    assert list(errors) == [4]
+    assert errors[4].name.endswith("validation, record 4")

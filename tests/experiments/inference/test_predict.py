@@ -12,8 +12,8 @@ from jax_resnet import checkpoint, data
 from jax_resnet.convert import to_torch
 from jax_resnet.convert.files import write_state_dict
 
-COLOR = Shape((32, 32, 3), (32, 32, 3), middle=False)
-GREY = Shape((32, 32, 1), (28, 28, 1), middle=False)
+COLOR = Shape((32, 32, 3), (32, 32, 3), center_crop=False)
+GREY = Shape((32, 32, 1), (28, 28, 1), center_crop=False)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def test_a_picture_that_cannot_be_read_is_named_and_others_are_answered(finished
     assert {entry["path"] for entry in json.loads(output.out)["unreadable"]} == {
         str(tmp_path / name) for name in ("broken.png", "empty.jpg", "none.png")
     }
-    assert f"error: {tmp_path / 'empty.jpg'}: an empty file\n" in output.err
+    assert f"error: {tmp_path / 'empty.jpg'}: it is empty\n" in output.err
     assert f"error: {tmp_path / 'none.png'}: not there\n" in output.err
     assert output.err.count("\n") == 3
 
@@ -182,11 +182,11 @@ def test_a_small_picture_is_padded_where_training_padded(tmp_path):
 def test_natural_pictures_are_cut_as_in_evaluation(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "photo.png")
-    shape = Shape((56, 56, 3), (56, 56, 3), middle=True)  # 64 = 56 * 256 / 224
+    shape = Shape((56, 56, 3), (56, 56, 3), center_crop=True)  # 64 = 56 * 256 / 224
     np.testing.assert_array_equal(read_image(tmp_path / "photo.png", shape), pixels[4:60, 4:60])
 
 
 def test_folders_give_pictures_only(files, tmp_path):
     assert len(list(find_images(files))) == 12
-    with pytest.raises(ImageError, match="a folder without pictures"):
+    with pytest.raises(ImageError, match="a folder without images"):
         list(find_images(tmp_path))
