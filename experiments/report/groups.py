@@ -10,7 +10,7 @@ from experiments.report.runs import Run
 from experiments.settings.config import Config
 from experiments.settings.fields import groups_of
 from experiments.settings.resume import may_change
-from jax_resnet.data.registry import TABLE
+from jax_resnet.data.registry import DATASETS
 
 # What two runs may differ in and still be two seeds of the same. How far one went is no such thing.
 SAME = {
@@ -39,7 +39,7 @@ class Group:
         name = self.runs[0].setting("dataset") or "unknown data"
         if name == FOLDER and (folder := self.runs[0].setting("data_dir")):
             return f"the pictures in {Path(folder).name}"
-        return TABLE[name].title if name in TABLE else name
+        return DATASETS[name].title if name in DATASETS else name
 
     @property
     def counted(self) -> list[Run]:

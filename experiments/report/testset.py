@@ -11,6 +11,7 @@ from experiments.report.runs import Run
 from experiments.settings.config import DataConfig
 from experiments.settings.fields import from_dict
 from jax_resnet import data
+from jax_resnet._text import first_line
 from jax_resnet.data import SILENT, Split
 
 
@@ -44,9 +45,10 @@ class TestImages:
             if key not in self._loaded:
                 self._loaded[key] = _test_split(wanted)
             return _checked(self._loaded[key], run).images_at(index)
-        except (data.DataError, ValueError, OSError) as error:
-            reason = str(error).splitlines()[0].split(" Ways out")[0].rstrip(".:")
-            raise ExperimentError(reason) from error
+        except data.DataError as error:
+            raise ExperimentError(error.reason) from error
+        except (ValueError, OSError) as error:
+            raise ExperimentError(first_line(error)) from error
 
 
 def _test_split(wanted: DataConfig) -> Split:
