@@ -18,7 +18,7 @@ def replacing(path: Path) -> Iterator[Path]:
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield draft
-        with draft.open("rb") as file:
+        with draft.open("r+b") as file:  # Windows syncs only what may be written
             os.fsync(file.fileno())
         draft.replace(path)
     except OSError as error:

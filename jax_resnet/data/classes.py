@@ -25,11 +25,8 @@ class ClassNamesError(DataError):
     """
 
     def __init__(self, message: str, unmatched: Sequence[str] = ()) -> None:
-        super().__init__(message, tuple(unmatched))
+        super().__init__(message)
         self.unmatched = tuple(unmatched)
-
-    def __str__(self) -> str:
-        return str(self.args[0])
 
 
 def match_classes(

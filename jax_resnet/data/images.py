@@ -39,11 +39,11 @@ class ImageError(DataError):
     """
 
     def __init__(self, name: str, reason: str) -> None:
-        super().__init__(name, reason)  # all arguments, so that the error can be sent between processes
-        self.name, self.reason = name, reason
+        super().__init__(f"{name} cannot be read ({reason}): replace it, or take it away", reason=reason)
+        self.name = name
 
-    def __str__(self) -> str:
-        return f"{self.name} cannot be read ({self.reason}): replace it, or take it away"
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:  # the error is sent between processes
+        return type(self), (self.name, self.reason)
 
 
 def decode_image(encoded: bytes, name: str, *, channels: Literal[1, 3] = 3) -> Image.Image:

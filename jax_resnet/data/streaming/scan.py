@@ -35,11 +35,9 @@ class UnreadableImagesError(DataError):
     """
 
     def __init__(self, errors: Sequence[ImageError], images: int) -> None:
-        super().__init__(errors, images)
+        which = describe_unreadable(errors, images)
+        super().__init__(f"{which}: replace them, take them away, or skip them", reason=which)
         self.errors, self.images = tuple(errors), images
-
-    def __str__(self) -> str:
-        return f"{describe_unreadable(self.errors, self.images)}: replace them, take them away, or skip them"
 
 
 def check_images(

