@@ -99,6 +99,7 @@ class Checkpointer:
                 custom_metadata=training_item.notes(state),
             )
         if not saved:
+            self._accuracies.pop(step, None)
             raise CheckpointError(
                 f"step {step} is not saved: {self._folder} holds step {self.steps()[-1]} already"
             )
