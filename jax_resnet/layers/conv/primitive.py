@@ -11,10 +11,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jax_resnet.layers.conv.native import can_use, native_conv
 from jax_resnet.layers.conv.plain import plain_conv
 from jax_resnet.layers.conv.spec import ConvSpec, Kind, result_shape
 from jax_resnet.layers.interpreters import ad, define_primitive, mlir
-from jax_resnet.layers.onednn.conv_call import can_use, native_conv
 from jax_resnet.layers.selection import Implementation
 
 

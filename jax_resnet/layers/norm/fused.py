@@ -16,6 +16,7 @@ from jax import lax
 
 from jax_resnet.layers.interpreters import PROBLEM, ad, define_primitive, mlir
 from jax_resnet.layers.norm.materialize import materialize
+from jax_resnet.layers.norm.native import can_use, native_backward, native_forward
 from jax_resnet.layers.norm.normalize import (
     affine,
     batch_moments,
@@ -25,7 +26,6 @@ from jax_resnet.layers.norm.normalize import (
     tangents_of,
 )
 from jax_resnet.layers.norm.reductions import pair_sum
-from jax_resnet.layers.onednn.norm_call import can_use, native_backward, native_forward
 from jax_resnet.layers.selection import Implementation, requested_implementation
 from jax_resnet.layers.sharding import is_explicitly_sharded, same_manual_axes
 

@@ -1,7 +1,7 @@
 // Convolution by oneDNN as a call of XLA on CPU: forward, input gradient and weight gradient.
 //
 // Activations are NHWC, weights HWIO, float32 or bfloat16. An array of 23 integers describes a problem,
-// see `Problem`; the Python side is conv_call.py. Calls run one after another: each uses all threads.
+// see `Problem`; the Python side is conv/native.py. Calls run one after another: each uses all threads.
 
 #include <cstdint>
 #include <cstdlib>

@@ -1,4 +1,4 @@
-// Batch normalization with residual and ReLU as calls of XLA on CPU; the Python side is norm_call.py.
+// Batch normalization with residual and ReLU as calls of XLA on CPU; the Python side is norm/native.py.
 
 #include <cstdint>
 #include <string>

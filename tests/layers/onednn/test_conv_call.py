@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from jax_resnet import layers
+from jax_resnet.layers.conv.native import problem_of
 from jax_resnet.layers.conv.spec import ConvSpec
 from jax_resnet.layers.onednn import library
-from jax_resnet.layers.onednn.conv_call import problem_of
 
 pytestmark = pytest.mark.skipif(library.load().library is None, reason=library.load().reason)
 
