@@ -17,7 +17,15 @@ class JaxResnetError(Exception):
 
 
 class DataError(JaxResnetError):
-    """Data that is missing, damaged or of the wrong kind."""
+    """Data that is missing, damaged or of the wrong kind.
+
+    Attributes:
+        reason: One short sentence: the message itself, or what a message of several lines says first.
+    """
+
+    def __init__(self, message: str, *, reason: str | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason or message
 
 
 class CheckpointError(JaxResnetError):

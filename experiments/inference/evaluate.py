@@ -21,7 +21,7 @@ from experiments.runs.plots import plot_confusion
 from jax_resnet._files import write_text
 from jax_resnet.data import SILENT, Dataset, Split
 from jax_resnet.data.augment import normalize
-from jax_resnet.data.registry import lookup
+from jax_resnet.data.registry import get_spec
 from jax_resnet.models.registry import find
 from jax_resnet.train import Network, make_eval_step
 
@@ -89,7 +89,7 @@ def count_classes(config: EvaluateConfig) -> int:
     if config.is_streamed:
         sized = dataclasses.replace(config, image_size=config.image_size or IMAGE_SIZE)
         return sized.load(SILENT).num_classes
-    return len(lookup(config.dataset).class_names)
+    return len(get_spec(config.dataset).class_names)
 
 
 def load_for(network: TrainedNetwork, config: EvaluateConfig, console: Console) -> Dataset[Split]:

@@ -20,7 +20,7 @@ from experiments.inference.images import ImageError, Shape, find_images, read_im
 from experiments.inference.trained import check_exists, open_network
 from experiments.program.errors import ConfigError
 from jax_resnet.data.augment import normalize
-from jax_resnet.data.registry import TABLE, lookup
+from jax_resnet.data.registry import DATASETS, get_spec
 from jax_resnet.models.registry import find
 
 READERS = 8  # threads; decoding releases Python's lock
@@ -76,10 +76,10 @@ def load_classifier(config: PredictConfig) -> Classifier:
         jax_resnet.errors.CheckpointError: The checkpoint cannot be read.
     """
     check_exists(config.checkpoint, "")
-    usual = lookup(config.dataset)
+    usual = get_spec(config.dataset)
     network = open_network(config.checkpoint, config.network, len(usual.class_names))
     trained = network.data
-    spec = TABLE.get(trained.get("name", config.dataset))
+    spec = DATASETS.get(trained.get("name", config.dataset))
     image_shape = tuple(trained.get("image_shape") or usual_input(network.name, usual.image_shape))
     mean, std = config.mean or trained.get("mean"), config.std or trained.get("std")
     if not mean or not std:

@@ -15,7 +15,7 @@ from experiments.report.settings import (
 )
 from experiments.runs.curves import NetworkCurves
 from experiments.runs.text import printable
-from jax_resnet.data.registry import TABLE
+from jax_resnet.data.registry import DATASETS
 
 __all__ = ["Group", "group_by_dataset", "group_runs"]
 
@@ -40,7 +40,7 @@ class Group:
         name = self.runs[0].setting("dataset") or "unknown data"
         if name == FOLDER and (folder := self.runs[0].setting("data_dir")):
             return f"the images in {printable(Path(folder).name, NAME_LENGTH)}"
-        return TABLE[name].title if name in TABLE else printable(name, NAME_LENGTH)
+        return DATASETS[name].title if name in DATASETS else printable(name, NAME_LENGTH)
 
     @property
     def averaged(self) -> list[Run]:

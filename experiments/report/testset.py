@@ -12,7 +12,7 @@ from experiments.settings.datasets import STREAMED_DATASETS, DataSource
 from jax_resnet import data
 from jax_resnet._text import first_line
 from jax_resnet.data import SILENT, Split
-from jax_resnet.data.registry import TABLE
+from jax_resnet.data.registry import DATASETS
 
 __all__ = ["TestImages"]
 
@@ -50,7 +50,9 @@ class TestImages:
             if key not in self._opened:
                 self._opened[key] = _open_test_split(dataset, data_dir, image_size)
             return _check_labels(self._opened[key], run).images_at(index)
-        except (data.DataError, ValueError, OSError) as error:
+        except data.DataError as error:
+            raise ExperimentError(error.reason) from error
+        except (ValueError, OSError) as error:
             raise ExperimentError(first_line(error).rstrip(".:")) from error
 
 
@@ -60,7 +62,7 @@ def _open_test_split(dataset: str, data_dir: str | None, image_size: Any) -> Spl
             raise ExperimentError(f"its --image-size of {image_size} is not within 1..{MAX_IMAGE_SIZE}")
         source: dict[str, Any] = {"dataset": dataset, "data_dir": data_dir, "image_size": image_size}
         return DataSource(**source, workers=0).load(SILENT).test
-    if (spec := TABLE.get(dataset)) and spec.family != "digits":
+    if (spec := DATASETS.get(dataset)) and spec.family != "digits":
         root = Path(data_dir).expanduser() if data_dir else data.default_data_dir()
         if not (root / spec.name).is_dir():
             raise ExperimentError(f"{spec.title} is not here, in {root}")

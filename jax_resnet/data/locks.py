@@ -3,52 +3,69 @@
 import contextlib
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from jax_resnet.data.reporter import Reporter
 from jax_resnet.errors import DataError
 
+__all__ = ["UNFINISHED", "prepare_lock"]
+
 UNFINISHED = ".unfinished-"
-"""How the names of temporary files and folders begin, so that the next process can clear them up."""
+"""Prefix of temporary files and folders, so that the next process can remove them."""
 
 
 @contextlib.contextmanager
-def preparing(folder: Path, what: str, reporter: Reporter) -> Iterator[None]:
-    """Holds the lock of a data set's folder, which is made where needed.
+def prepare_lock(folder: Path, name: str, reporter: Reporter) -> Iterator[None]:
+    """Holds the lock of a data set's folder, and makes the folder where needed.
 
-    The operating system lets go of the lock when its holder ends, however it ends.
+    The operating system releases the lock when its holder ends, however it ends. On systems without
+    ``fcntl`` (Windows) nothing is locked: the rename that ends the preparation decides who was first.
+
+    Args:
+        folder: The data set's folder.
+        name: The data set's name, for messages.
+        reporter: Receives a line while another process holds the lock.
 
     Raises:
-        DataError: if the folder cannot be written to.
+        DataError: The folder cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = os.open(folder / ".preparing.lock", os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         raise DataError(
-            f"{what} cannot be prepared in {folder}: {error.strerror}; name a writable --data-dir"
+            f"{name} cannot be prepared in {folder}: {error.strerror}; name a writable --data-dir"
         ) from error
     try:
-        _lock(file, what, reporter)
-        for leftover in folder.glob(f"{UNFINISHED}*"):
-            # Whoever was preparing here is dead, or the lock would not be ours.
-            if leftover.is_dir():
-                shutil.rmtree(leftover, ignore_errors=True)
-            else:
-                leftover.unlink(missing_ok=True)
+        if _lock(file, name, reporter):
+            _remove_leftovers(folder)
         yield
     finally:
         os.close(file)
 
 
-def _lock(file: int, what: str, reporter: Reporter) -> None:
+def _lock(file: int, name: str, reporter: Reporter) -> bool:
     try:
         import fcntl
-    except ImportError:  # elsewhere than on POSIX, the final rename alone decides who was first
-        return
+    except ImportError:
+        return False
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        reporter.line(f"another process is preparing {what}: waiting for it")
+        reporter.line(f"another process is preparing {name}: waiting for it")
         fcntl.flock(file, fcntl.LOCK_EX)
+    return True
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Removes what a killed process left: it cannot be at work, because the lock is ours."""
+    for leftover in folder.glob(f"{UNFINISHED}*"):
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
+    for draft in folder.glob(".*.tmp"):  # a cache half written; it needs no lock, so it may be in the making
+        if time.time() - draft.stat().st_mtime > 3600:
+            draft.unlink(missing_ok=True)

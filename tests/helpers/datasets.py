@@ -18,12 +18,12 @@ TRAIN, TEST = 50, 20
 def tiny_spec(name, seed=0, **changes):
     """The row of a data set cut down to 50 + 20 examples, with their sums and no network sources."""
     spec = dataclasses.replace(
-        registry.TABLE[name], train_size=TRAIN, test_size=TEST, hosts=(), npm=None, sums=None
+        registry.DATASETS[name], train_size=TRAIN, test_size=TEST, hosts=(), copies=(), npm=None, sums=None
     )
     train, test = tiny_splits(spec, seed)
     if name != "cifar100":
         arrays = (train.images, train.labels, test.images, test.labels)
-        sums = registry.Sums(*(hashlib.sha256(a.astype(np.uint8).tobytes()).hexdigest() for a in arrays))
+        sums = registry.Checksums(*(hashlib.sha256(a.astype(np.uint8).tobytes()).hexdigest() for a in arrays))
         spec = dataclasses.replace(spec, sums=sums)
     return dataclasses.replace(spec, **changes)
 
@@ -141,7 +141,12 @@ def mnist_files(splits):
 
 def assert_same(dataset, splits):
     """Asserts that a data set holds exactly these splits, in their order."""
-    for got, wanted in zip((dataset.train, dataset.test), splits, strict=True):
+    assert_same_splits((dataset.train, dataset.test), splits)
+
+
+def assert_same_splits(found, splits):
+    """Asserts that these are exactly those splits, in their order."""
+    for got, wanted in zip(found, splits, strict=True):
         assert got.images.dtype == np.uint8
         assert got.labels.dtype == np.int32
         np.testing.assert_array_equal(got.images, wanted.images)

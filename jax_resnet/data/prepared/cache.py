@@ -1,35 +1,35 @@
-"""Keeps the decoded arrays of a prepared data set in one file, for a start within a second."""
+"""A cache of the decoded arrays of a prepared data set in one file, for a start within a second."""
 
 import json
-import os
-import tempfile
 import zipfile
 from pathlib import Path
 
 import numpy as np
 
+from jax_resnet._files import replacing
 from jax_resnet.data.dataset import ArrayDataset, ArraySplit, Dataset
-from jax_resnet.data.locks import UNFINISHED
-from jax_resnet.data.registry import Spec
+from jax_resnet.data.registry import DatasetSpec
+
+__all__ = ["cache_path", "read_cache", "write_cache"]
 
 _FORMAT = 1
 
 
-def path_for(folder: Path) -> Path:
-    """The cache file of the data set whose TFDS folder (of all versions) is `folder`."""
+def cache_path(folder: Path) -> Path:
+    """The cache file of a data set; ``folder`` is its TFDS folder, which holds all versions."""
     return folder / "jax_resnet_decoded.npz"
 
 
-def write(path: Path, dataset: ArrayDataset, fingerprint: str) -> None:
+def write_cache(path: Path, dataset: ArrayDataset, fingerprint: str) -> None:
     """Writes the cache, whole or not at all.
 
     Args:
         path: The file to write.
-        dataset: What to keep.
-        fingerprint: Identifies the prepared files it was decoded from.
+        dataset: The data set to keep.
+        fingerprint: Identifies the prepared files that the arrays were decoded from.
 
     Raises:
-        OSError: if the file cannot be written.
+        OSError: The file cannot be written.
     """
     about = {"format": _FORMAT, "fingerprint": fingerprint, "mean": dataset.mean, "std": dataset.std}
     arrays = {"about": np.array(json.dumps(about))}
@@ -37,27 +37,20 @@ def write(path: Path, dataset: ArrayDataset, fingerprint: str) -> None:
         arrays[f"{name}_images"], arrays[f"{name}_labels"] = split.images, split.labels
         if split.coarse_labels is not None:
             arrays[f"{name}_coarse_labels"] = split.coarse_labels
-    handle, temporary = tempfile.mkstemp(prefix=f"{UNFINISHED}decoded-", suffix=".npz", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    with replacing(path) as draft, draft.open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
-def read(path: Path, spec: Spec, fingerprint: str) -> ArrayDataset | None:
-    """Reads the cache; None where there is none of these files.
+def read_cache(path: Path, spec: DatasetSpec, fingerprint: str) -> ArrayDataset | None:
+    """Reads the cache; None where there is no cache of these prepared files.
 
-    Each array is checked against the CRC-32 that the zip format keeps of it.
+    The zip format keeps a CRC-32 of each array, which is checked.
 
     Raises:
-        ValueError: if the cache is damaged.
+        ValueError: The cache is damaged.
     """
     try:
-        # NumPy would leave a file of its own open where it turns out damaged.
+        # Opened here, because NumPy leaves a damaged file open.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             about = json.loads(str(arrays["about"]))
             if about["format"] != _FORMAT or about["fingerprint"] != fingerprint:

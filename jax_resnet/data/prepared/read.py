@@ -1,4 +1,4 @@
-"""Finds and reads data sets that tensorflow-datasets prepared; needs neither it nor TensorFlow to look."""
+"""Finds and reads data sets that tensorflow-datasets prepared; finding needs neither it nor TensorFlow."""
 
 import dataclasses
 import hashlib
@@ -11,11 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from jax_resnet.data.checksums import check
+from jax_resnet._text import first_line
+from jax_resnet.data.checksums import verify
 from jax_resnet.data.dataset import ArraySplit, Splits
-from jax_resnet.data.registry import Spec
+from jax_resnet.data.registry import DatasetSpec
 from jax_resnet.data.reporter import Reporter
 from jax_resnet.errors import DataError
+
+__all__ = ["Prepared", "find_complete", "original_order", "read_prepared", "version_folders"]
 
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 _CHUNK = 1000
@@ -23,7 +26,7 @@ _ADVICE = "delete that folder or name another --data-dir"
 
 
 class _OtherFormError(DataError):
-    """Whole, but not in a form that can be read here."""
+    """A complete data set in a form that cannot be read here."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,24 +42,24 @@ class Prepared:
     files: tuple[Path, ...]
 
     def fingerprint(self) -> str:
-        """Changes when any of the files is replaced; costs a ``stat`` each."""
+        """Changes when any of the files is replaced; costs one ``stat`` per file."""
         stats = [(str(file.relative_to(self.folder.parent)), file.stat()) for file in self.files]
         return json.dumps([(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats])
 
 
-def find(data_dir: Path, spec: Spec, reporter: Reporter) -> Prepared | None:
-    """Looks for a complete data set, of whatever version, newest first.
+def find_complete(data_dir: Path, spec: DatasetSpec, reporter: Reporter) -> Prepared | None:
+    """Looks for a complete data set of any version, the newest first.
 
     Args:
         data_dir: TFDS's data folder.
-        spec: Which data set.
-        reporter: Hears of data sets that are passed over.
+        spec: The data set.
+        reporter: Receives a line for each version that is passed over.
 
     Returns:
-        What was found, if anything.
+        The newest complete version; None where there is none.
 
     Raises:
-        DataError: if only a broken one is there, in the place where ours would go.
+        DataError: Only a broken one is there, in the place where ours would go.
     """
     useless = []
     for folder in version_folders(data_dir / spec.name):
@@ -77,7 +80,7 @@ def version_folders(root: Path) -> list[Path]:
     return sorted(folders, key=lambda f: (tuple(map(int, f.name.split("."))), str(f)), reverse=True)
 
 
-def _inspect(folder: Path, spec: Spec) -> Prepared:
+def _inspect(folder: Path, spec: DatasetSpec) -> Prepared:
     description = folder / "dataset_info.json"
     try:
         info = json.loads(description.read_text())
@@ -113,11 +116,11 @@ def _shard_names(info: dict[str, Any], split: dict[str, Any]) -> list[str]:
     ]
 
 
-def read(prepared: Prepared, spec: Spec, reporter: Reporter) -> Splits:
+def read_prepared(prepared: Prepared, spec: DatasetSpec, reporter: Reporter) -> Splits:
     """Decodes a prepared data set into the order of the original archive, and checks it.
 
     Raises:
-        DataError: naming the folder, if it is damaged or holds other data.
+        DataError: The data set is damaged or holds other data; the message names the folder.
     """
     import tensorflow_datasets as tfds
 
@@ -127,17 +130,18 @@ def read(prepared: Prepared, spec: Spec, reporter: Reporter) -> Splits:
             builder = tfds.builder_from_directory(str(prepared.folder))
             train, test = (_read_split(tfds, builder, name, spec, advance) for name in ("train", "test"))
         except Exception as error:  # damaged records fail in many ways
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise DataError(f"{prepared.folder} cannot be read ({reason}); {_ADVICE}") from error
+            raise DataError(f"{prepared.folder} cannot be read ({first_line(error)}); {_ADVICE}") from error
     try:
-        check((train, test), spec, str(prepared.folder))
+        verify((train, test), spec, str(prepared.folder))
     except DataError as error:
         raise DataError(f"{error}; {_ADVICE}") from error
     return train, test
 
 
-def _read_split(tfds: Any, builder: Any, name: str, spec: Spec, advance: Callable[[int], None]) -> ArraySplit:
-    # Decoding the PNGs here takes half as long as through TFDS, and needs no advice on OpenCV.
+def _read_split(
+    tfds: Any, builder: Any, name: str, spec: DatasetSpec, advance: Callable[[int], None]
+) -> ArraySplit:
+    # Decoding the PNGs here takes half as long as through TFDS, which also prints advice on OpenCV.
     source = builder.as_data_source(name, decoders={"image": tfds.decode.SkipDecoding()})
     examples: list[dict[str, Any]] = []
     images = np.empty((len(source), *spec.image_shape), np.uint8)
@@ -147,7 +151,7 @@ def _read_split(tfds: Any, builder: Any, name: str, spec: Spec, advance: Callabl
             images[len(examples)] = _decode_image(example.pop("image"), spec)
             examples.append(example)
         advance(len(chunk))
-    order = _original_order(name, [example.get("id") for example in examples])
+    order = original_order(name, [example.get("id") for example in examples])
     coarse = np.array([example.get("coarse_label", -1) for example in examples], np.int32)
     return ArraySplit(
         images=images[order],
@@ -156,17 +160,21 @@ def _read_split(tfds: Any, builder: Any, name: str, spec: Spec, advance: Callabl
     )
 
 
-def _decode_image(encoded: bytes, spec: Spec) -> np.ndarray:
+def _decode_image(encoded: bytes, spec: DatasetSpec) -> np.ndarray:
     from PIL import Image
 
     return np.asarray(Image.open(io.BytesIO(encoded))).reshape(spec.image_shape)
 
 
-def _original_order(split: str, ids: list[bytes | None]) -> np.ndarray:
+def original_order(split: str, ids: list[bytes | None]) -> np.ndarray:
     """The records' places, listed in the order of the original archive.
 
-    TFDS writes examples in the order of a hash of their keys. CIFAR's carry ids ("train_00000"); for
-    the others the key is the original index, and its hash is that of the split's name and the index.
+    TFDS writes examples in the order of a hash of their keys. CIFAR's examples carry ids ("train_00000").
+    The key of any other example is its original index, hashed together with the split's name.
+
+    Args:
+        split: Name of the split, "train" or "test".
+        ids: The records' ids in the order of the files; None for a record without one.
     """
     pattern = re.compile(rf"{split}_\d{{5,}}".encode())
     if all(i is not None and pattern.fullmatch(i) for i in ids):

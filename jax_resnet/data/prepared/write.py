@@ -11,26 +11,28 @@ import numpy as np
 
 from jax_resnet.data.dataset import ArraySplit, Splits
 from jax_resnet.data.locks import UNFINISHED
-from jax_resnet.data.registry import Spec
+from jax_resnet.data.registry import DatasetSpec
 from jax_resnet.data.reporter import Reporter
 from jax_resnet.errors import DataError
 
+__all__ = ["write_prepared"]
 
-def prepare(data_dir: Path, spec: Spec, splits: Splits, reporter: Reporter) -> None:
+
+def write_prepared(data_dir: Path, spec: DatasetSpec, splits: Splits, reporter: Reporter) -> None:
     """Prepares ``<data_dir>/<name>/<version>``, with the features and ids of TFDS's own builder.
 
-    It is written beside its place and moved there when whole. If another process was faster, its
-    work stands. Where TensorFlow users have the same version in TFRecord form, that is left alone
-    and ours goes to ``<data_dir>/<name>/array_record/<version>``.
+    It is written beside its place and moved there when complete. If another process was faster, that
+    process's work stays. Where the same version is there in TFRecord form, for TensorFlow, that is left
+    alone and ours goes to ``<data_dir>/<name>/array_record/<version>``.
 
     Args:
         data_dir: TFDS's data folder.
-        spec: Which data set; its folder is locked by the caller.
-        splits: The training and the test split, already checked.
-        reporter: Gets a progress bar.
+        spec: The data set; the caller holds the lock of its folder.
+        splits: The training and the test split, already verified.
+        reporter: Receives progress.
 
     Raises:
-        DataError: if it cannot be written.
+        DataError: The folder cannot be written.
     """
     folder = data_dir / spec.name
     target = folder / spec.version
@@ -50,7 +52,7 @@ def prepare(data_dir: Path, spec: Spec, splits: Splits, reporter: Reporter) -> N
         raise DataError(f"{spec.name} cannot be written to {folder} ({error.strerror or error})") from error
 
 
-def _build(data_dir: str, spec: Spec, splits: Splits, advance: Callable[[int], None]) -> Path:
+def _build(data_dir: str, spec: DatasetSpec, splits: Splits, advance: Callable[[int], None]) -> Path:
     import tensorflow_datasets as tfds
 
     class Info(tfds.core.DatasetInfo):
@@ -58,7 +60,7 @@ def _build(data_dir: str, spec: Spec, splits: Splits, advance: Callable[[int], N
         def initialize_from_bucket(self) -> None:
             pass
 
-    # Unregistered, or it would clash with TFDS's own builder of that name.
+    # Unregistered, because TFDS has a builder of its own of that name.
     class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
         name = spec.name
         VERSION = tfds.core.Version(spec.version)
@@ -84,7 +86,7 @@ def _build(data_dir: str, spec: Spec, splits: Splits, advance: Callable[[int], N
                 yield index, _example(name, split, index, spec)
                 advance(1)
 
-        # TFDS prints these two to standard output whatever the settings.
+        # TFDS prints both to standard output whatever the settings.
         def _log_download_bytes(self) -> None:
             pass
 
@@ -100,7 +102,7 @@ def _build(data_dir: str, spec: Spec, splits: Splits, advance: Callable[[int], N
     return Path(builder.data_dir)
 
 
-def _features(tfds: Any, spec: Spec) -> dict[str, Any]:
+def _features(tfds: Any, spec: DatasetSpec) -> dict[str, Any]:
     features = {
         "image": tfds.features.Image(shape=spec.image_shape),
         "label": tfds.features.ClassLabel(names=spec.class_names),
@@ -112,7 +114,7 @@ def _features(tfds: Any, spec: Spec) -> dict[str, Any]:
     return features
 
 
-def _example(name: str, split: ArraySplit, index: int, spec: Spec) -> dict[str, Any]:
+def _example(name: str, split: ArraySplit, index: int, spec: DatasetSpec) -> dict[str, Any]:
     example: dict[str, Any] = {"image": _png(split.images[index]), "label": int(split.labels[index])}
     if spec.family == "cifar":
         example["id"] = f"{name}_{index:05d}"
@@ -122,7 +124,7 @@ def _example(name: str, split: ArraySplit, index: int, spec: Spec) -> dict[str, 
 
 
 def _png(image: np.ndarray) -> io.BytesIO:
-    """A file object: TFDS stores its bytes as they are, where an array would need TensorFlow to encode."""
+    """A PNG as a file object: TFDS stores its bytes as they are, and needs TensorFlow to encode an array."""
     from PIL import Image
 
     file = io.BytesIO()

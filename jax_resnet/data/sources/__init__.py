@@ -1,1 +1,1 @@
-"""Where a data set's bytes come from: archives, hosts, mirrors, packages."""
+"""Where a data set's bytes come from: local files, hosts and mirrors, public copies, packages."""

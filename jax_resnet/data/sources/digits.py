@@ -1,17 +1,19 @@
-"""scikit-learn's handwritten digits: real, small, and there without any download."""
+"""scikit-learn's handwritten digits: real, small, and installed with it, without a download."""
 
 import numpy as np
 
 from jax_resnet.data.dataset import ArrayDataset, ArraySplit, Dataset, channel_statistics
-from jax_resnet.data.registry import Spec
+from jax_resnet.data.registry import DatasetSpec
 from jax_resnet.errors import DataError
 
+__all__ = ["load"]
 
-def load(spec: Spec) -> ArrayDataset:
-    """The 1,797 digits of scikit-learn as pictures of 32x32x3, every fifth of a class for testing.
+
+def load(spec: DatasetSpec) -> ArrayDataset:
+    """The 1,797 digits of scikit-learn as images of 32x32x3; every fifth of a class is a test image.
 
     Raises:
-        DataError: if scikit-learn is not installed.
+        DataError: scikit-learn is not installed.
     """
     try:
         from sklearn.datasets import load_digits
@@ -24,18 +26,18 @@ def load(spec: Spec) -> ArrayDataset:
     small, labels = load_digits(return_X_y=True)
     pixels = np.round(small.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
     size = spec.image_shape[:2]
-    pictures = [Image.fromarray(digit).resize(size, Image.Resampling.BICUBIC) for digit in pixels]
-    resized = np.stack([np.asarray(picture) for picture in pictures])
-    images = np.repeat(resized[..., None], spec.image_shape[2], axis=-1)
-    held_out = np.zeros(len(labels), bool)
+    resized = [Image.fromarray(digit).resize(size, Image.Resampling.BICUBIC) for digit in pixels]
+    gray = np.stack([np.asarray(image) for image in resized])
+    images = np.repeat(gray[..., None], spec.image_shape[2], axis=-1)
+    is_test = np.zeros(len(labels), bool)
     for digit in range(len(spec.class_names)):
-        held_out[np.flatnonzero(labels == digit)[4::5]] = True
+        is_test[np.flatnonzero(labels == digit)[4::5]] = True
     labels = labels.astype(np.int32)
-    mean, std = channel_statistics(images[~held_out])
+    mean, std = channel_statistics(images[~is_test])
     return Dataset(
         name=spec.name,
-        train=ArraySplit(images[~held_out], labels[~held_out]),
-        test=ArraySplit(images[held_out], labels[held_out]),
+        train=ArraySplit(images[~is_test], labels[~is_test]),
+        test=ArraySplit(images[is_test], labels[is_test]),
         class_names=spec.class_names,
         mean=mean,
         std=std,

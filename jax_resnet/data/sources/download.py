@@ -1,42 +1,77 @@
 """Downloads one file over HTTP: whole or not at all, with progress, giving up on dead hosts in seconds."""
 
 import contextlib
+import dataclasses
 import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from jax_resnet._text import first_line
 from jax_resnet.data.reporter import Reporter
 from jax_resnet.errors import DataError
 
+__all__ = ["NotFoundError", "Patience", "TooSlowError", "check_url", "download", "explain"]
+
 # Seconds to connect, and seconds without a single byte.
 _TIMEOUT = (5, 20)
-# The original CIFAR host is at times throttled to an hour per archive: look elsewhere first.
-_PATIENCE_SECONDS = 600.0
-_MEASURE_SECONDS = 15.0
+# The largest original archive has 170 MB. An endless answer must not fill the disk.
+_MAX_BYTES = 1 << 30
+
+
+@dataclasses.dataclass(frozen=True)
+class Patience:
+    """How long to wait for whom.
+
+    The original CIFAR host is at times throttled to an hour per archive.
+
+    Attributes:
+        probe_seconds: Time in which the hosts' speeds are measured; 0 takes the hosts as listed.
+        measure_seconds: Time of a download after which its speed is judged.
+        left_for_last_seconds: A download that would take longer waits until the other sources have failed.
+        fast_enough_seconds: Sources that would take less than this are equally good.
+        npm_stalled_seconds: Time without a new byte after which the npm client is stopped.
+    """
+
+    probe_seconds: float = 5.0
+    measure_seconds: float = 15.0
+    left_for_last_seconds: float = 600.0
+    fast_enough_seconds: float = 10.0
+    npm_stalled_seconds: float = 60.0
 
 
 class NotFoundError(DataError):
-    """The host answers, but has no such file."""
+    """The host answers, but does not have the file."""
 
 
 class TooSlowError(DataError):
-    """The download would take longer than trying other sources is worth."""
+    """The download would take longer than trying the other sources first is worth."""
 
 
-def download(url: str, folder: Path, reporter: Reporter, *, patient: bool) -> Path:
+def check_url(url: str) -> None:
+    """Checks that a URL can be downloaded here.
+
+    Raises:
+        DataError: It is not an http or https URL.
+    """
+    if urlsplit(url).scheme not in ("http", "https"):
+        raise DataError("is not an http or https URL (local files are named as archives instead)")
+
+
+def download(url: str, folder: Path, reporter: Reporter, patience: Patience | None = None) -> Path:
     """Downloads a file into a folder.
 
     Args:
-        url: An http(s) URL.
+        url: An http or https URL.
         folder: Where the file goes, under the last part of the URL.
-        reporter: Gets a progress bar in bytes.
-        patient: Whether to stay with a host however slow it is.
+        reporter: Receives progress in bytes.
+        patience: When to give up on a slow host; None for never.
 
     Raises:
-        NotFoundError: if the host answers with an HTTP error.
-        TooSlowError: if not `patient` and the rest would take over ten minutes.
-        DataError: if the host cannot be reached or breaks off.
+        NotFoundError: The host answers with an HTTP error.
+        TooSlowError: The rest would take longer than ``patience`` allows.
+        DataError: The host cannot be reached, breaks off, or sends too much.
     """
     import pooch
     import requests
@@ -46,18 +81,14 @@ def download(url: str, folder: Path, reporter: Reporter, *, patient: bool) -> Pa
         logger = pooch.get_logger()
         stack.callback(logger.setLevel, logger.level)
         logger.setLevel(logging.WARNING)
-        bar = _Bar(f"{name} (bytes)", reporter, stack, patient)
+        bar = _Bar(f"{name} (bytes)", reporter, stack, patience)
         fetcher = pooch.HTTPDownloader(progressbar=bar, timeout=_TIMEOUT, chunk_size=bar.chunk_size)
         try:
             file = pooch.retrieve(url, known_hash=None, fname=name, path=folder, downloader=fetcher)
-        except requests.HTTPError as error:
-            raise NotFoundError(str(error).split(" for url")[0]) from error
-        except requests.Timeout as error:
-            raise DataError("the host does not answer") from error
-        except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
-            raise DataError("cannot connect, or the connection broke") from error
-        except (requests.RequestException, ValueError) as error:
-            raise DataError(str(error).splitlines()[0]) from error
+        except requests.RequestException as error:
+            raise explain(error) from error
+        except ValueError as error:
+            raise DataError(first_line(error)) from error
         except OSError as error:
             raise DataError(f"cannot write to {folder} ({error.strerror or error})") from error
     path = Path(file)
@@ -66,13 +97,33 @@ def download(url: str, folder: Path, reporter: Reporter, *, patient: bool) -> Pa
     return path
 
 
+def explain(error: Exception) -> DataError:
+    """The error of this module for an error of requests or of the system."""
+    import requests
+
+    if isinstance(error, requests.HTTPError):
+        return NotFoundError(str(error).split(" for url")[0])
+    if isinstance(error, requests.Timeout):
+        return DataError("the host does not answer")
+    if isinstance(error, requests.ConnectionError | requests.exceptions.ChunkedEncodingError):
+        return DataError("cannot connect, or the connection broke")
+    return DataError(first_line(error))
+
+
 class _Bar:
-    """What pooch calls a progress bar, passing on to the reporter."""
+    """The interface that pooch calls a progress bar, passing on to the reporter."""
 
     chunk_size = 1 << 16
 
-    def __init__(self, description: str, reporter: Reporter, stack: contextlib.ExitStack, patient: bool):
-        self._description, self._reporter, self._stack, self._patient = description, reporter, stack, patient
+    def __init__(
+        self, description: str, reporter: Reporter, stack: contextlib.ExitStack, patience: Patience | None
+    ) -> None:
+        self._description, self._reporter, self._stack, self._patience = (
+            description,
+            reporter,
+            stack,
+            patience,
+        )
         self._advance: Callable[[int], None] | None = None
         self._start = time.monotonic()
         self._done = 0
@@ -82,19 +133,21 @@ class _Bar:
         if self._advance is None:
             progress = self._reporter.progress(self._description, self.total or None)
             self._advance = self._stack.enter_context(progress)
-        # pooch counts the last chunk as a whole one, and then all once more.
+        # pooch counts the last chunk as a whole one, and then everything once more.
         n = min(n, self.total - self._done) if self.total else n
         if n > 0:
             self._advance(n)
             self._done += n
+        if max(self._done, self.total) > _MAX_BYTES:
+            raise DataError(f"the host sends more than {_MAX_BYTES:,} bytes")
         self._give_up_if_slow()
 
     def _give_up_if_slow(self) -> None:
         elapsed = time.monotonic() - self._start
-        if self._patient or not self.total or elapsed < _MEASURE_SECONDS:
+        if self._patience is None or not self.total or elapsed < self._patience.measure_seconds:
             return
         left = elapsed * (self.total - self._done) / self._done
-        if left > _PATIENCE_SECONDS:
+        if left > self._patience.left_for_last_seconds:
             rate = self._done / elapsed / 1000
             raise TooSlowError(f"{rate:.0f} kB/s, {left / 60:.0f} minutes to go: left for last")
 

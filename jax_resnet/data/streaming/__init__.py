@@ -1,1 +1,1 @@
-"""Data sets too large for memory: image folders and ArrayRecord files, decoded as they are needed."""
+"""Data sets too large for memory: image folders and ArrayRecord files, decoded while training."""

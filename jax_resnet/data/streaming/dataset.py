@@ -1,4 +1,4 @@
-"""Data sets that are streamed rather than loaded: a folder of pictures, or ArrayRecord files of TFDS."""
+"""Opens data sets that are streamed rather than loaded: image folders, or TFDS's ArrayRecord files."""
 
 from pathlib import Path
 
@@ -11,16 +11,19 @@ from jax_resnet.data.streaming.folder import read_folder
 from jax_resnet.data.streaming.split import Source, StreamedSplit
 from jax_resnet.errors import DataError
 
-# Of ImageNet's pixels in [0, 1], which networks for natural pictures are trained with everywhere.
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "find_prepared", "open_streamed"]
+
+# Per channel, of ImageNet's pixels scaled to [0, 1]: networks for photographs are commonly trained with them,
+# and computing a data set's own would mean decoding every image.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def find_prepared(data_dir: Path, name: str) -> Path:
-    """The newest version of a data set that TFDS prepared.
+    """The folder of the newest version of a data set that TFDS prepared.
 
     Raises:
-        DataError: There is none.
+        DataError: No version is there.
     """
     for folder in version_folders(data_dir / name):
         if is_prepared(folder):
@@ -32,19 +35,22 @@ def find_prepared(data_dir: Path, name: str) -> Path:
 
 
 def open_streamed(name: str, folder: Path, *, image_size: int, workers: int) -> Dataset[StreamedSplit]:
-    """Opens pictures in folders, or one version of a data set that TFDS prepared as ArrayRecord files.
+    """Opens an image folder, or one version of a data set that TFDS prepared as ArrayRecord files.
 
-    Where there are both a validation and a test split with labels, they are that. Where there is one of them,
-    it is the test split: whoever wants to choose by a validation set holds one out of the training split.
+    A data set with one labeled split beside ``train``, be it called "val" or "test", has it as its test split
+    and no validation split: hold one out of the training split where one is needed.
 
     Args:
-        name: What to call it.
+        name: The data set's name.
         folder: Holds ``train/CLASS/*.jpg`` and so on, or ``dataset_info.json``.
-        image_size: Height and width of what comes out, in pixels.
-        workers: Processes that decode; 0 for threads of this one.
+        image_size: Height and width of the images that batches hold, in pixels.
+        workers: Number of processes that decode; 0 for threads of this process.
+
+    Returns:
+        The data set, with ImageNet's mean and standard deviation.
 
     Raises:
-        DataError: naming what is missing.
+        DataError: Something is missing; the message names it.
     """
     splits: dict[str, Source]
     if is_prepared(folder):

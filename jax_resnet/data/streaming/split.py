@@ -1,8 +1,8 @@
-"""Pictures too many for memory: read, decoded, cut and batched by grain while the device computes.
+"""A split of images on disk: read, decoded, cropped and batched by grain while the device computes.
 
-What a batch holds, pixel for pixel, is a function of seed and step alone: not of the number of workers, nor
-of the processes that share it, nor of where a run was stopped. So the state of such a stream is one number,
-the examples that all processes together have consumed.
+The content of a batch, pixel for pixel, is a function of seed and step alone. It does not depend on the
+number of workers, on the processes that share the batch, or on where a run was stopped. The state of such a
+stream is therefore one number: the examples that all processes together have consumed.
 """
 
 import dataclasses
@@ -16,39 +16,41 @@ from jax_resnet.data.order import WHOLE, Batches, Shard, epoch_order, rows_of, s
 from jax_resnet.data.streaming.transforms import center_crop, decode, random_resized_crop
 from jax_resnet.data.streaming.workers import Work, run
 
-# An end that no training reaches: grain wants to know one.
+__all__ = ["Source", "StreamedSplit"]
+
+# grain needs an end; no training reaches this one.
 ENDLESS = 1 << 62
 
 
 class Source(Protocol):
-    """Encoded pictures by number."""
+    """Encoded images by number."""
 
     @property
     def labels(self) -> np.ndarray | None:
-        """int32, (N,); None where only reading everything would tell."""
+        """int32, (N,); None where only reading all examples would tell."""
 
     @property
     def fingerprint(self) -> str:
-        """Of what there is, in which order."""
+        """A text that changes with the examples or their order."""
 
     def __len__(self) -> int: ...
 
     def name(self, index: int) -> str:
-        """How a person finds the picture."""
+        """A name by which a person finds the image."""
 
     def read(self, index: int) -> tuple[bytes, int]:
-        """The encoded picture and its label."""
+        """The encoded image and its label."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class StreamedSplit:
-    """A split whose pictures stay where they are.
+    """A split whose images stay on disk.
 
     Attributes:
-        source: The pictures.
-        index: Which of them, int64, (N,).
-        image_size: Height and width of what comes out, in pixels.
-        workers: Processes that decode; 0 for threads of this one.
+        source: The encoded images.
+        index: The numbers of this split's images in the source, int64 array of shape (N,).
+        image_size: Height and width of the images that batches hold, in pixels.
+        workers: Number of processes that decode; 0 for threads of this process.
     """
 
     source: Source
@@ -66,12 +68,12 @@ class StreamedSplit:
 
     @property
     def labels(self) -> np.ndarray | None:
-        """int32, (N,); None where only reading everything would tell."""
+        """int32, (N,); None where only reading all examples would tell."""
         return None if self.source.labels is None else self.source.labels[self.index]
 
     @property
     def fingerprint(self) -> str:
-        """Changes with what there is and in which order."""
+        """A text that changes with the examples or their order."""
         return f"{len(self)} of {self.source.fingerprint}"
 
     @property
@@ -84,14 +86,14 @@ class StreamedSplit:
         return self
 
     def take(self, index: np.ndarray) -> Self:
-        """The split of the examples of these numbers, or of those that a mask marks."""
+        """The split of the examples of these numbers, or of those where a boolean mask is true."""
         return dataclasses.replace(self, index=self.index[index])
 
     def images_at(self, index: Sequence[int] | np.ndarray) -> np.ndarray:
-        """A few examples as evaluation sees them, uint8 ``(len(index), height, width, 3)``.
+        """The images of these numbers as evaluation sees them, uint8 ``(len(index), height, width, 3)``.
 
         Raises:
-            DataError: naming a picture that cannot be read.
+            DataError: An image cannot be read; the message names it.
         """
         images = np.empty((len(index), *self.image_shape), np.uint8)
         for image, number in zip(images, index, strict=True):
@@ -129,13 +131,13 @@ class StreamedSplit:
         return run(Work(load, 0, count * local, local), self.workers)
 
     def _train_example(self, batch_size: int, rows: slice, seed: int, place: int) -> dict[str, Any]:
-        """The example at a place of this process's part of the endless order that all share."""
+        """The example at a place in this process's part of the endless order that all processes share."""
         step, row = _find(place, rows)
         position = step * batch_size + row
         epoch, step_of_epoch = divmod(step, steps_per_epoch(len(self), batch_size))
         number = _epoch_order(len(self), seed, epoch)[step_of_epoch * batch_size + row]
         rng = np.random.default_rng([seed, 2, position])
-        return self._load(number, lambda picture: random_resized_crop(picture, self.image_size, rng))
+        return self._load(number, lambda image: random_resized_crop(image, self.image_size, rng))
 
     def _padded_example(self, batch_size: int, rows: slice, place: int) -> dict[str, Any]:
         batch, row = _find(place, rows)
@@ -144,7 +146,7 @@ class StreamedSplit:
         return {**self._eval_example(number if real else 0), "mask": np.bool_(real)}
 
     def _eval_example(self, number: int) -> dict[str, Any]:
-        return self._load(number, lambda picture: center_crop(picture, self.image_size))
+        return self._load(number, lambda image: center_crop(image, self.image_size))
 
     def _load(self, number: int, cut: Callable[[Any], np.ndarray]) -> dict[str, Any]:
         index = int(self.index[number])
@@ -154,10 +156,10 @@ class StreamedSplit:
 
 
 def _find(place: int, rows: slice) -> tuple[int, int]:
-    """The batch, and the row in the whole of it, of what a process with these rows has at a place."""
+    """The number of the batch, and the row in the global batch, of a place in a process's part."""
     batch, row = divmod(place, rows.stop - rows.start)
     return batch, rows.start + row
 
 
-# Near the end of an epoch threads ask for this one and the next.
+# Near the end of an epoch, threads ask for this epoch's order and the next one's.
 _epoch_order = lru_cache(maxsize=2)(epoch_order)

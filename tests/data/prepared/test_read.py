@@ -22,7 +22,7 @@ def tiny(monkeypatch, tmp_path):
 
     def register(name, **changes):
         spec = helpers.tiny_spec(name, **changes)
-        monkeypatch.setitem(registry.TABLE, name, spec)
+        monkeypatch.setitem(registry.DATASETS, name, spec)
         splits = helpers.tiny_splits(spec)
         files = helpers.mnist_files(splits) if name == "mnist" else helpers.binary_files(name, splits)
         return splits, helpers.write_folder(tmp_path / f"{name}-files", files)
@@ -46,7 +46,7 @@ def test_plain_tfds_opens_what_we_prepared(tiny, tmp_path, name):
 
     splits, files = tiny(name)
     data.load(name, data_dir=tmp_path / "tfds", archive=files)
-    spec = registry.TABLE[name]
+    spec = registry.DATASETS[name]
     elsewhere = tmp_path / "elsewhere"
     shutil.copytree(tmp_path / "tfds" / name / spec.version, elsewhere)
     builder = tfds.builder_from_directory(elsewhere)
@@ -72,7 +72,7 @@ def write_foreign(folder, name, splits, *, version, config="", shuffle=True, ids
     import tensorflow_datasets as tfds
     from PIL import Image
 
-    spec = registry.TABLE[name]
+    spec = registry.DATASETS[name]
     features = {
         "image": tfds.features.Image(shape=spec.image_shape),
         "label": tfds.features.ClassLabel(num_classes=len(spec.class_names)),
@@ -214,8 +214,8 @@ def test_a_cache_of_replaced_files_is_not_used(tiny, tmp_path, monkeypatch):
     root = tmp_path / "tfds"
     data.load("cifar10", data_dir=root, archive=files)
     shutil.rmtree(root / "cifar10" / "3.0.2")
-    monkeypatch.setitem(registry.TABLE, "cifar10", helpers.tiny_spec("cifar10", seed=5))
-    others = helpers.tiny_splits(registry.TABLE["cifar10"], seed=5)
+    monkeypatch.setitem(registry.DATASETS, "cifar10", helpers.tiny_spec("cifar10", seed=5))
+    others = helpers.tiny_splits(registry.DATASETS["cifar10"], seed=5)
     write_foreign(root, "cifar10", others, version="3.0.2")
     helpers.assert_same(data.load("cifar10", data_dir=root, download=False), others)
 
@@ -281,7 +281,7 @@ import sys
 from tests.helpers import datasets as helpers
 from jax_resnet import data
 from jax_resnet.data import registry
-spec = registry.TABLE["cifar10"] = helpers.tiny_spec("cifar10")
+spec = registry.DATASETS["cifar10"] = helpers.tiny_spec("cifar10")
 dataset = data.load("cifar10", data_dir=sys.argv[1], archive=sys.argv[2] if len(sys.argv) > 2 else None)
 helpers.assert_same(dataset, helpers.tiny_splits(spec))
 print(*sorted({"tensorflow_datasets", "tensorflow", "jax", "pooch", "PIL", "sklearn"} & set(sys.modules)))
@@ -330,13 +330,13 @@ def test_a_cold_start_needs_no_tensorflow(tiny, tmp_path):
 
 @pytest.mark.cifar10
 def test_the_real_cifar10():
-    spec = registry.lookup("cifar10")
-    if store.find(data.default_data_dir(), spec, data.SILENT) is None:
+    spec = registry.get_spec("cifar10")
+    if store.find_complete(data.default_data_dir(), spec, data.SILENT) is None:
         pytest.skip(f"CIFAR-10 is not prepared in {data.default_data_dir()}")
     dataset = data.load("cifar10", download=False)
-    from jax_resnet.data import checksums as verify
+    from jax_resnet.data.checksums import verify
 
-    verify.check((dataset.train, dataset.test), spec, "the default data dir")
+    verify((dataset.train, dataset.test), spec, "the default data dir")
     np.testing.assert_allclose(dataset.mean, (0.4914, 0.4822, 0.4465), atol=5e-5)
     np.testing.assert_allclose(dataset.std, (0.2470, 0.2435, 0.2616), atol=5e-5)
     assert (np.bincount(dataset.train.labels) == 5000).all()

@@ -24,7 +24,7 @@ def tiny(monkeypatch):
 
     def register(name, **changes):
         spec = helpers.tiny_spec(name, **changes)
-        monkeypatch.setitem(registry.TABLE, name, spec)
+        monkeypatch.setitem(registry.DATASETS, name, spec)
         return helpers.tiny_splits(spec)
 
     return register
@@ -180,7 +180,7 @@ def test_cifar100_that_cannot_be_checked_says_so(tiny, tmp_path):
 def test_other_contents_than_the_prepared_ones_are_refused(tiny, tmp_path):
     tiny("cifar100")
     for seed in (1, 2):
-        splits = helpers.tiny_splits(registry.TABLE["cifar100"], seed)
+        splits = helpers.tiny_splits(registry.DATASETS["cifar100"], seed)
         helpers.write_folder(tmp_path / str(seed), helpers.binary_files("cifar100", splits))
     load("cifar100", tmp_path / "1", tmp_path)
     with pytest.raises(data.DataError, match="already holds other data"):

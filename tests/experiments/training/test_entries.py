@@ -22,7 +22,7 @@ def tiny(monkeypatch, tmp_path):
 
     def tiny(name):
         spec = helpers.tiny_spec(name)
-        monkeypatch.setitem(registry.TABLE, name, spec)
+        monkeypatch.setitem(registry.DATASETS, name, spec)
         splits = helpers.tiny_splits(spec)
         if name == "mnist":
             archive = helpers.write_folder(tmp_path / "mnist", helpers.mnist_files(splits))

@@ -1,5 +1,7 @@
 """Class names, in label order, as the original archives list them."""
 
+__all__ = ["CIFAR10", "CIFAR100", "CIFAR100_COARSE", "DIGITS"]
+
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 DIGITS = tuple("0123456789")
