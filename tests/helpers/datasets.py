@@ -2,13 +2,19 @@
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
+import http.server
 import io
+import json
 import pickle
 import tarfile
+import threading
+import time
 from typing import ClassVar
 
 import numpy as np
+from PIL import Image
 
 from jax_resnet.data import ArraySplit, registry
 
@@ -172,3 +178,162 @@ class Recorder:
             self.progressed[description] = self.progressed.get(description, 0) + n
 
         yield advance
+
+
+def png(array):
+    """One image, or a strip of pixels, as the bytes of a PNG."""
+    file = io.BytesIO()
+    Image.fromarray(array.squeeze(-1) if array.shape[-1] == 1 else array).save(file, "png")
+    return file.getvalue()
+
+
+def npm_files(splits):
+    """Contents of the npm package's files: PNG strips whose rows are images, and lists of labels."""
+    train, test = splits
+
+    def strip(images):
+        return png(images.reshape(len(images), -1, 3))
+
+    files = {f"data_batch_{i + 1}.png": strip(train.images[10 * i : 10 * i + 10]) for i in range(5)}
+    files["test_batch.png"] = strip(test.images)
+    files["train_lables.json"] = json.dumps(train.labels.tolist()).encode()
+    files["test_lables.json"] = json.dumps(test.labels.tolist()).encode()
+    return files
+
+
+def hugging_face_files(name, splits):
+    """Parquet files as on Hugging Face's hub, by file name: a column of PNGs, and one of labels."""
+    import pyarrow
+    from pyarrow import parquet
+
+    files = {}
+    for part, split in zip(("train", "test"), splits, strict=True):
+        cells = [{"bytes": png(image), "path": f"{i}.png"} for i, image in enumerate(split.images)]
+        columns = {"image" if name == "mnist" else "img": pyarrow.array(cells)}
+        columns["fine_label" if name == "cifar100" else "label"] = pyarrow.array(
+            split.labels, pyarrow.int64()
+        )
+        if split.coarse_labels is not None:
+            columns["coarse_label"] = pyarrow.array(split.coarse_labels, pyarrow.int64())
+        file = io.BytesIO()
+        parquet.write_table(pyarrow.table(columns), file, row_group_size=30)
+        files[f"{part}-00000-of-00001.parquet"] = file.getvalue()
+    return files
+
+
+def rows(name, splits):
+    """All images of a data set as OpenML's rows of pixels, and their labels."""
+    images = np.concatenate([split.images for split in splits])
+    order = (0, 1, 2, 3) if name == "mnist" else (0, 3, 1, 2)
+    pixels = images.transpose(order).reshape(len(images), -1)
+    return pixels, np.concatenate([split.labels for split in splits])
+
+
+def openml_parquet(name, splits):
+    """OpenML's Parquet file: a column per pixel, and the class as text."""
+    import pyarrow
+    from pyarrow import parquet
+
+    pixels, labels = rows(name, splits)
+    columns = {f"a{i}": pyarrow.array(column, pyarrow.uint8()) for i, column in enumerate(pixels.T)}
+    columns["class"] = pyarrow.array([str(label) for label in labels]).dictionary_encode()
+    file = io.BytesIO()
+    parquet.write_table(pyarrow.table(columns), file)
+    return file.getvalue()
+
+
+def openml_arff(name, splits):
+    """OpenML's ARFF file: an attribute per pixel, and the class last."""
+    pixels, labels = rows(name, splits)
+    lines = ["% a comment", "@RELATION pixels", ""]
+    lines += [f"@ATTRIBUTE a{i} INTEGER" for i in range(pixels.shape[1])]
+    lines += ["@ATTRIBUTE class {0,1,2,3,4,5,6,7,8,9}", "", "@DATA"]
+    lines += [",".join(map(str, [*row, label])) for row, label in zip(pixels, labels, strict=True)]
+    return "\n".join([*lines, ""]).encode()
+
+
+def _crc32c(data):
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    crc ^= 0xFFFFFFFF
+    return (((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF).to_bytes(4, "little")
+
+
+def tfrecord_files(name, splits):
+    """TFRecord files as tensorflow-datasets prepares them, by file name: in the order of its hashed keys."""
+    from tensorflow_datasets.proto import tf_example_pb2
+
+    files = {}
+    for part, split in zip(("train", "test"), splits, strict=True):
+        keys = [f"{part}{i}".encode() for i in range(len(split))]
+        content = b""
+        for i in sorted(range(len(split)), key=lambda i: hashlib.md5(keys[i]).digest()):
+            example = tf_example_pb2.Example()
+            example.features.feature["image"].bytes_list.value.append(png(split.images[i]))
+            example.features.feature["label"].int64_list.value.append(int(split.labels[i]))
+            if split.coarse_labels is not None:
+                example.features.feature["coarse_label"].int64_list.value.append(int(split.coarse_labels[i]))
+            if name != "mnist":
+                example.features.feature["id"].bytes_list.value.append(f"{part}_{i:05d}".encode())
+            record = example.SerializeToString()
+            length = len(record).to_bytes(8, "little")
+            content += length + _crc32c(length) + record + b"\0\0\0\0"
+        files[f"{name}-{part}.tfrecord-00000-of-00001"] = content
+    return files
+
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    """Serves files; ``/broken/`` breaks off, ``/slow/`` and ``/crawl/`` take long, ``/error/`` is a 500."""
+
+    def log_message(self, *args):
+        self.server.requests.append(self.path)
+
+    def do_GET(self):
+        if self.path.startswith("/broken/"):
+            self.start(1_000_000)
+            self.wfile.write(b"x" * 1000)
+        elif self.path.startswith("/slow/"):
+            self.start(170_000_000)
+            for _ in range(100):
+                self.wfile.write(b"x" * (1 << 16))
+                time.sleep(0.02)
+        elif self.path.startswith("/crawl/"):
+            self.start(170_000_000)
+            for _ in range(100):
+                self.wfile.write(b"x")
+                time.sleep(0.1)
+        elif self.path.startswith("/error/"):
+            self.send_error(500)
+        else:
+            super().do_GET()
+
+    def start(self, length):
+        self.send_response(200)
+        self.send_header("Content-Length", str(length))
+        self.end_headers()
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """A web server on this machine that notes the paths it was asked for."""
+
+    def handle_error(self, request, client_address):
+        pass  # clients that give up are part of the tests
+
+
+@contextlib.contextmanager
+def serve(folder):
+    """Serves a folder: the server has its ``folder``, ``url`` and ``requests``."""
+    folder.mkdir()
+    with Server(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder))) as server:
+        server.requests, server.folder = [], folder
+        server.url = f"http://127.0.0.1:{server.server_address[1]}/"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()

@@ -341,3 +341,38 @@ def test_the_real_cifar10():
     np.testing.assert_allclose(dataset.std, (0.2470, 0.2435, 0.2616), atol=5e-5)
     assert (np.bincount(dataset.train.labels) == 5000).all()
     assert (np.bincount(dataset.test.labels) == 1000).all()
+
+
+PORTABLE = """
+import builtins, os, signal, sys
+from pathlib import Path
+
+for name in ("fcntl", "resource", "pwd", "grp", "termios"):
+    sys.modules[name] = None
+for name in ("sched_getaffinity", "fork", "mkfifo", "getuid", "geteuid"):
+    if hasattr(os, name):
+        delattr(os, name)
+for name in ("pthread_sigmask", "SIGKILL", "SIGHUP"):
+    if hasattr(signal, name):
+        delattr(signal, name)
+sys.path.insert(0, ".")
+from jax_resnet import data
+from tests.helpers import datasets as helpers
+
+spec = helpers.tiny_spec("cifar10")
+for _ in range(2):
+    dataset = data.load(spec, data_dir=sys.argv[1], archive=sys.argv[2])
+    helpers.assert_same(dataset, helpers.tiny_splits(spec))
+helpers.assert_same(data.load(spec, data_dir=sys.argv[1], download=False), helpers.tiny_splits(spec))
+"""
+
+
+def test_loading_needs_nothing_that_only_posix_has(tiny, tmp_path):
+    _, files = tiny("cifar10")
+    done = subprocess.run(
+        [sys.executable, "-c", PORTABLE, tmp_path / "tfds", files],
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr

@@ -1,22 +1,16 @@
 """The network: sources in their order, each failure a line, and one message when all have failed."""
 
-import functools
 import gzip
 import hashlib
-import http.server
-import io
-import json
 import os
 import re
 import socket
 import stat
 import sys
-import threading
 import time
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from jax_resnet import data
 from jax_resnet.data import registry
@@ -25,46 +19,12 @@ from jax_resnet.data.sources.download import Patience
 from tests.helpers import datasets as helpers
 
 
-class Handler(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args):
-        self.server.requests.append(self.path)
-
-    def do_GET(self):
-        if self.path.startswith("/broken/"):
-            self.send_response(200)
-            self.send_header("Content-Length", "1000000")
-            self.end_headers()
-            self.wfile.write(b"x" * 1000)
-        elif self.path.startswith("/slow/"):
-            self.send_response(200)
-            self.send_header("Content-Length", "170000000")
-            self.end_headers()
-            for _ in range(100):
-                self.wfile.write(b"x" * (1 << 16))
-                time.sleep(0.02)
-        else:
-            super().do_GET()
-
-
-class Server(http.server.ThreadingHTTPServer):
-    def handle_error(self, request, client_address):
-        pass  # clients that give up are part of the tests
-
-
 @pytest.fixture
 def server(tmp_path, monkeypatch):
     """A web server on this machine: its folder, its URL, and the paths it was asked for."""
     monkeypatch.setenv("NO_PROXY", "*")
-    folder = tmp_path / "www"
-    folder.mkdir()
-    with Server(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder))) as it:
-        it.requests, it.folder = [], folder
-        it.url = f"http://127.0.0.1:{it.server_address[1]}/"
-        thread = threading.Thread(target=it.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield it
-        it.shutdown()
-        thread.join()
+    with helpers.serve(tmp_path / "www") as server:
+        yield server
 
 
 @pytest.fixture
@@ -179,18 +139,8 @@ def test_download_false_asks_nobody(server, tiny, tmp_path):
 
 
 def npm_package(path, splits, spoil=None):
-    """The npm package's layout: PNG strips whose rows are pictures, and lists of labels."""
-    train, test = splits
-
-    def strip(images):
-        file = io.BytesIO()
-        Image.fromarray(images.reshape(len(images), -1, 3)).save(file, "png")
-        return file.getvalue()
-
-    files = {f"data_batch_{i + 1}.png": strip(train.images[10 * i : 10 * i + 10]) for i in range(5)}
-    files["test_batch.png"] = strip(test.images)
-    files["train_lables.json"] = json.dumps(train.labels.tolist()).encode()
-    files["test_lables.json"] = json.dumps(test.labels.tolist()).encode()
+    """The npm package's layout: PNG strips whose rows are images, and lists of labels."""
+    files = helpers.npm_files(splits)
     if spoil:
         files[spoil] = files[spoil][: len(files[spoil]) // 2]
     return helpers.write_tar(path, files, folder="package")

@@ -153,7 +153,7 @@ def test_a_batch_that_cannot_be_is_refused(dataset, batch_size, shard):
 
 def test_without_grain_the_extra_is_named(dataset, monkeypatch):
     monkeypatch.setitem(sys.modules, "grain", None)
-    with pytest.raises(DataError, match=r"grain, which is not installed: pip install 'jax-resnet\[stream\]'"):
+    with pytest.raises(DataError, match=r"grain, which is not installed: pip install -e '\.\[stream\]'"):
         next(dataset.train.train_batches(4, seed=0))
 
 
@@ -203,7 +203,7 @@ def test_a_killed_worker_is_told_of_and_nobody_waits_for_what_is_half_sent(datas
         workers = set(multiprocessing.active_children()) - before
         assert len(workers) == 2
         workers.pop().kill()
-        with pytest.raises(DataError, match=r"decodes pictures was ended by SIGKILL: .* fewer --workers"):
+        with pytest.raises(DataError, match=r"decodes images was ended by SIGKILL: .* fewer --workers"):
             list(islice(batches, 4))
     assert not set(multiprocessing.active_children()) - before
 
@@ -287,3 +287,69 @@ def test_a_signal_while_workers_start_waits_until_they_have(dataset, monkeypatch
     finally:
         signal.signal(signal.SIGTERM, previous)
     assert heard[0] == 2
+
+
+def run_script(folder, code, pictures):
+    script = folder / "script.py"
+    script.write_text(code)
+    return subprocess.run(
+        [sys.executable, script, pictures],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+    )
+
+
+UNGUARDED = """
+import sys
+from pathlib import Path
+from jax_resnet.data.streaming.dataset import open_streamed
+
+split = open_streamed("folder", Path(sys.argv[1]), image_size=24, workers=2).train
+next(split.train_batches(8, seed=0))
+"""
+
+
+def test_a_program_without_a_main_guard_is_told_so_in_the_last_line(pictures, tmp_path):
+    done = run_script(tmp_path, UNGUARDED, pictures)
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert 'put what it runs under if __name__ == "__main__":' in last
+    assert "memory" not in done.stderr
+    assert done.stderr.count("Traceback (most recent call last)") <= 2  # the error and its cause, once
+
+
+def test_a_worker_that_cannot_import_the_program_is_told_of(pictures, tmp_path):
+    code = """
+import multiprocessing, sys
+if multiprocessing.current_process().name != "MainProcess":
+    raise RuntimeError("only the first may import this")
+if __name__ == "__main__":
+"""
+    code += "".join(f"    {line}\n" for line in UNGUARDED.strip().splitlines())
+    done = run_script(tmp_path, code, pictures)
+    assert "could not start (exit code 1): its error is printed above" in done.stderr.strip().splitlines()[-1]
+    assert "only the first may import this" in done.stderr
+
+
+STREAM_PORTABLY = """
+import os, signal, sys
+from pathlib import Path
+
+if hasattr(os, "sched_getaffinity"):
+    del os.sched_getaffinity
+if hasattr(signal, "pthread_sigmask"):
+    del signal.pthread_sigmask
+from jax_resnet.data.streaming.dataset import open_streamed
+
+if __name__ == "__main__":
+    for workers in (0, 1):
+        split = open_streamed("folder", Path(sys.argv[1]), image_size=24, workers=workers).train
+        print(next(split.train_batches(8, seed=0))["image"].shape)
+"""
+
+
+def test_streaming_needs_nothing_that_only_linux_has(pictures, tmp_path):
+    done = run_script(tmp_path, STREAM_PORTABLY, pictures)
+    assert done.stdout.splitlines() == ["(8, 24, 24, 3)"] * 2, done.stderr
