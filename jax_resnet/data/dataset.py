@@ -1,4 +1,4 @@
-"""What every data set is: splits of labeled uint8 images, and a few facts about them."""
+"""Data sets: splits of labeled uint8 images, and the facts that every data set has."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ class Split(Protocol):
 
     @property
     def streamed(self) -> bool:
-        """Whether images are read from disk for each batch, rather than held in memory."""
+        """True where images are read from disk for each batch, False where they are in memory."""
 
     def images_at(self, index: Sequence[int] | np.ndarray) -> np.ndarray:
         """The images of these numbers as evaluation sees them.
@@ -199,7 +199,7 @@ class Dataset(Generic[SplitT_co]):
 
     @property
     def streamed(self) -> bool:
-        """Whether images are read from disk for each batch, rather than held in memory."""
+        """True where images are read from disk for each batch, False where they are in memory."""
         return self.train.streamed
 
     def padded(self, size: tuple[int, int]) -> Self:

@@ -34,7 +34,7 @@ class Copy:
 
 @dataclasses.dataclass(frozen=True)
 class DatasetSpec:
-    """What is known of a data set before any of it has been read.
+    """The facts about a data set that are known before it is read.
 
     Attributes:
         name: The name it is loaded by; also its name in TFDS.

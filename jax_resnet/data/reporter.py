@@ -1,4 +1,4 @@
-"""How the library says what it is doing, without printing: the caller passes a Reporter."""
+"""Progress and messages: the library prints nothing, the caller passes a Reporter."""
 
 import contextlib
 import sys

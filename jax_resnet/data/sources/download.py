@@ -22,7 +22,7 @@ _MAX_BYTES = 1 << 30
 
 @dataclasses.dataclass(frozen=True)
 class Patience:
-    """How long to wait for whom.
+    """How long to wait for hosts.
 
     The original CIFAR host is at times throttled to an hour per archive.
 

@@ -29,7 +29,7 @@ def decode(path: Path, spec: DatasetSpec) -> Splits:
         spec: The data set.
 
     Returns:
-        The training and the test split, in the original order where it can be told. Verify them.
+        The training and the test split, in the original order where the files show it; not yet verified.
 
     Raises:
         DataError: The files are missing, damaged or others; the message names what is wrong.

@@ -23,7 +23,7 @@ _REFUSED = (
 
 
 def read_pickle(blob: bytes, origin: str) -> Any:
-    """What a pickle of lists, dictionaries, numbers, text, bytes and arrays holds.
+    """Reads a pickle of lists, dictionaries, numbers, text, bytes and arrays.
 
     Args:
         blob: The pickle, of Python 2 or 3. Text of Python 2 becomes bytes.
