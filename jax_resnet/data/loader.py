@@ -1,5 +1,6 @@
 """``load``: a data set by name, from the fastest place that has it."""
 
+import importlib.util
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ from jax_resnet.data.sources import digits, find
 from jax_resnet.errors import DataError
 
 __all__ = ["default_data_dir", "load"]
+
+_LIBRARIES = ("tensorflow_datasets", "array_record", "PIL", "pooch")
 
 
 def default_data_dir() -> Path:
@@ -64,6 +67,8 @@ def load(
             raise DataError("the digits come with scikit-learn, not from an archive: leave --archive out")
         return digits.load(spec)
     root = default_data_dir() if data_dir is None else Path(data_dir).expanduser()
+    if archive is not None:
+        _check_libraries(spec)
     # Before anything else, so that a wrong archive fails even where the data set is already prepared.
     named = None if archive is None else find.from_archive(Path(archive), spec, reporter)
 
@@ -71,6 +76,7 @@ def load(
     if prepared is None:
         if named is None and not download:
             raise find.no_source_error(spec, ["nothing: downloads are switched off"])
+        _check_libraries(spec)
         with prepare_lock(root / spec.name, spec.name, reporter):
             prepared = find_complete(root, spec, reporter)  # perhaps by the process that held the lock
             if prepared is None:
@@ -80,6 +86,19 @@ def load(
     if named is not None and not _same_examples(named, (dataset.train, dataset.test)):
         raise DataError(f"{prepared.folder} already holds other data than {archive}; name another --data-dir")
     return dataset
+
+
+def _check_libraries(spec: DatasetSpec) -> None:
+    """Checks, before any download, for the libraries that read and prepare data sets; a cache needs none.
+
+    Raises:
+        DataError: A library is missing.
+    """
+    missing = [name for name in _LIBRARIES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise DataError(
+            f"{spec.name} needs {' and '.join(missing)}, which is not installed: pip install -e '.[data]'"
+        )
 
 
 def _prepare(
@@ -100,6 +119,7 @@ def _read(prepared: Prepared, spec: DatasetSpec, root: Path, reporter: Reporter)
             return cached
     except ValueError as error:
         reporter.line(f"{error}: made anew from {prepared.folder}")
+    _check_libraries(spec)
     return _cached(_dataset(spec, read_prepared(prepared, spec, reporter)), prepared, root, reporter)
 
 

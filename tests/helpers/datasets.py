@@ -14,7 +14,6 @@ import time
 from typing import ClassVar
 
 import numpy as np
-from PIL import Image
 
 from jax_resnet.data import ArraySplit, registry
 
@@ -182,6 +181,8 @@ class Recorder:
 
 def png(array):
     """One image, or a strip of pixels, as the bytes of a PNG."""
+    from PIL import Image  # here, for the test of what a start imports
+
     file = io.BytesIO()
     Image.fromarray(array.squeeze(-1) if array.shape[-1] == 1 else array).save(file, "png")
     return file.getvalue()

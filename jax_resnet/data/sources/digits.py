@@ -13,7 +13,7 @@ def load(spec: DatasetSpec) -> ArrayDataset:
     """The 1,797 digits of scikit-learn as images of 32x32x3; every fifth of a class is a test image.
 
     Raises:
-        DataError: scikit-learn is not installed.
+        DataError: scikit-learn or Pillow is not installed.
     """
     try:
         from sklearn.datasets import load_digits
@@ -21,7 +21,10 @@ def load(spec: DatasetSpec) -> ArrayDataset:
         raise DataError(
             "the digits come with scikit-learn, which is not installed: pip install scikit-learn"
         ) from error
-    from PIL import Image
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise DataError("the digits need Pillow, which is not installed: pip install pillow") from error
 
     small, labels = load_digits(return_X_y=True)
     pixels = np.round(small.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)

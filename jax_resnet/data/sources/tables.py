@@ -17,7 +17,7 @@ from jax_resnet.errors import DataError
 
 __all__ = ["PARQUET_MISSING", "read_arff", "read_parquet"]
 
-PARQUET_MISSING = "Parquet files need pyarrow, which is not installed: pip install pyarrow"
+PARQUET_MISSING = "Parquet files need pyarrow, which is not installed: pip install -e '.[data]'"
 
 _IMAGE = ("img", "image")
 _LABEL = ("label", "fine_label", "class", "labels")

@@ -343,6 +343,18 @@ def test_the_real_cifar10():
     assert (np.bincount(dataset.test.labels) == 1000).all()
 
 
+def test_what_is_not_installed_is_named_before_anything_is_fetched(tiny, tmp_path, monkeypatch):
+    _, files = tiny("cifar10")
+    root = tmp_path / "tfds"
+    data.load("cifar10", data_dir=root, archive=files)
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
+    data.load("cifar10", data_dir=root)  # the cache needs NumPy alone
+    (root / "cifar10" / "jax_resnet_decoded.npz").unlink()
+    for folder, archive in ((root, None), (root, files), (tmp_path / "empty", None)):
+        with pytest.raises(data.DataError, match=r"tensorflow_datasets, .*: pip install -e '\.\[data\]'"):
+            data.load("cifar10", data_dir=folder, archive=archive)
+
+
 PORTABLE = """
 import builtins, os, signal, sys
 from pathlib import Path

@@ -134,7 +134,7 @@ def test_without_pyarrow_a_copy_names_it(tmp_path, monkeypatch):
     splits, spec = splits_and_spec()
     folder = helpers.write_folder(tmp_path / "copy", helpers.hugging_face_files("cifar10", splits))
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(data.DataError, match="pyarrow, which is not installed: pip install pyarrow"):
+    with pytest.raises(data.DataError, match="pyarrow, which is not installed: pip install -e"):
         find.from_archive(folder, spec, data.SILENT)
 
 
