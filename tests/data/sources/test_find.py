@@ -127,6 +127,7 @@ def test_offline_gives_one_message_with_the_ways_out(tiny, tmp_path, monkeypatch
     assert time.monotonic() - start < 10
     for way in ("--archive", "--mirror", "--data-dir", "npm", "--dataset digits", "cannot connect"):
         assert way in str(error.value)
+    assert error.value.reason == "CIFAR-10 is not here and could not be fetched"
     assert leftovers(tmp_path, "cifar10") == set()
 
 
