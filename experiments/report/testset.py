@@ -1,6 +1,7 @@
 """The test images that predictions belong to, where this machine has them."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from experiments.settings.datasets import STREAMED_DATASETS, DataSource
 from jax_resnet import data
 from jax_resnet._text import first_line
 from jax_resnet.data import SILENT, Split
+from jax_resnet.data.registry import DATASETS
 
 __all__ = ["TestImages"]
 
@@ -60,6 +62,10 @@ def _open_test_split(dataset: str, data_dir: str | None, image_size: Any) -> Spl
             raise ExperimentError(f"its --image-size of {image_size} is not within 1..{MAX_IMAGE_SIZE}")
         source: dict[str, Any] = {"dataset": dataset, "data_dir": data_dir, "image_size": image_size}
         return DataSource(**source, workers=0).load(SILENT).test
+    if (spec := DATASETS.get(dataset)) and spec.family != "digits":
+        root = Path(data_dir).expanduser() if data_dir else data.default_data_dir()
+        if not (root / spec.name).is_dir():
+            raise ExperimentError(f"{spec.title} is not here, in {root}")
     return data.load(dataset, data_dir=data_dir, download=False).test
 
 
