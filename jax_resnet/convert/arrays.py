@@ -63,11 +63,15 @@ def _from_tensor(tensor: Any, name: str) -> np.ndarray:
     if not tensor.is_floating_point() or dtype.startswith("float8") or dtype.startswith("float4"):
         raise WeightsError(f"{name} is {dtype}: weights are float32, float16, bfloat16 or float64")
     try:
-        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-            raise WeightsError(
-                f"{name} is an expanded tensor, {tuple(tensor.shape)} over fewer numbers: save tensor.clone()"
-            )
+        expanded = tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes()
+    except RuntimeError as error:  # subclasses without memory of their own
+        raise WeightsError(f"{name} cannot be read as an array: {first_line(error)}") from None
+    if expanded:
+        raise WeightsError(
+            f"{name} is an expanded tensor, {tuple(tensor.shape)} over fewer numbers: save tensor.clone()"
+        )
+    try:
         tensor = tensor.float() if dtype == "bfloat16" else tensor
         return tensor.numpy(force=True)
-    except (RuntimeError, TypeError, NotImplementedError) as error:  # subclasses without data of their own
+    except (RuntimeError, TypeError, ValueError) as error:  # subclasses without data of their own
         raise WeightsError(f"{name} cannot be read as an array: {first_line(error)}") from None

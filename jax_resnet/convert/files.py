@@ -195,7 +195,11 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     for name, tensor in content:
         if tensor["dtype"] not in DTYPES:
             raise WeightsError(f"{path}: {name} is {tensor['dtype']}: weights are F32, F16, BF16 or F64")
-        arrays[name] = np.frombuffer(tensor["data"], DTYPES[tensor["dtype"]]).reshape(tensor["shape"])
+        numbers = np.frombuffer(tensor["data"], DTYPES[tensor["dtype"]])
+        try:
+            arrays[name] = numbers.reshape(tensor["shape"])
+        except ValueError:  # no numbers, in a shape whose other sizes are too large for numpy
+            raise WeightsError(f"{path}: {name} has the impossible shape {tensor['shape']}") from None
     return arrays
 
 

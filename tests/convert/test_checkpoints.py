@@ -313,6 +313,10 @@ def test_a_header_that_claims_too_much_is_refused(tmp_path: Path) -> None:
         path.write_bytes(claimed.to_bytes(8, "little") + rest)
         with pytest.raises(WeightsError, match="is not a whole safetensors file"):
             read_state_dict(path)
+    header = b'{"a":{"dtype":"F32","shape":[0,2147483648,2147483648],"data_offsets":[0,0]}}'
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(WeightsError, match="a has the impossible shape"):
+        read_state_dict(path)
     with path.open("wb") as file:
         file.truncate(2**40)
     with pytest.raises(WeightsError, match="more than any weights of these networks"):

@@ -189,7 +189,7 @@ def test_wrong_arguments_are_one_line() -> None:
             to_stablehlo(model, variables, **arguments)
         assert "\n" not in str(caught.value)
     mnist = network("mnist")
-    with pytest.raises(ExportError, match="fold: MnistCNN has no BatchNorm to fold"):
+    with pytest.raises(ExportError, match=r"fold: .*MnistCNN has no BatchNorm to fold"):
         to_onnx(*mnist, fold=True)
 
 
