@@ -7,13 +7,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-# Many tests compile the same few steps, some in processes of their own: once a session is enough.
-# Whoever tests several times can say where to keep them.
+# Many tests compile the same few steps, some in processes of their own: once per session is enough, or once
+# per machine where the environment names a folder.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     _cache = tempfile.TemporaryDirectory(prefix="jax-cache-", ignore_cleanup_errors=True)
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache.name
 os.environ["JAX_PERSISTENT_COMPILATION_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
 os.environ["JAX_PERSISTENT_COMPILATION_CACHE_ENABLE_XLA_CACHES"] = "none"
+
+# With several workers (-n 2) each has cores of its own: teams of threads that share cores wait for each other.
+if (_worker := os.environ.get("PYTEST_XDIST_WORKER")) and hasattr(os, "sched_setaffinity"):
+    _cores = sorted(os.sched_getaffinity(0))
+    _mine = _cores[int(_worker.removeprefix("gw")) :: int(os.environ["PYTEST_XDIST_WORKER_COUNT"])]
+    os.sched_setaffinity(0, _mine or _cores)
 
 from jax_resnet import data
 
