@@ -17,7 +17,6 @@ PROGRAMS = {
     "trained networks": {
         "evaluate": "evaluates weights on a test set",
         "predict": "classifies images",
-        "export": "writes a network as StableHLO, ONNX, safetensors, PyTorch or orbax",
         "export": "writes a network as StableHLO, ONNX, a state_dict or a checkpoint",
     },
     "machines": {

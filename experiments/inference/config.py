@@ -43,6 +43,11 @@ class EvaluateConfig(DataSource):
         (),
         "Per-channel standard deviation of pixels scaled to [0, 1] (default: the run's, or the data set's).",
     )
+    class_map: tuple[str, ...] = setting(
+        (),
+        "Classes of the data that the weights call otherwise, each as DATA=WEIGHTS, such as 01=1.",
+        metavar="MAP",
+    )
     tta: Literal["none", "flip"] = setting(
         "none", "Test-time augmentation: flip averages probabilities over each image and its mirror image."
     )

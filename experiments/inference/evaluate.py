@@ -12,6 +12,7 @@ import numpy as np
 
 from experiments.inference.config import EvaluateConfig
 from experiments.inference.evaluation import Evaluation, evaluate
+from experiments.inference.network import count_outputs
 from experiments.inference.trained import TrainedNetwork, check_exists, open_network
 from experiments.program.console import Console
 from experiments.program.errors import ConfigError
@@ -19,9 +20,9 @@ from experiments.runs.confusion import confusion_matrix
 from experiments.runs.environment import device, versions
 from experiments.runs.plots import plot_confusion
 from jax_resnet._files import write_text
-from jax_resnet.data import SILENT, Dataset, Split
+from jax_resnet.data import Dataset, Split
 from jax_resnet.data.augment import normalize
-from jax_resnet.data.registry import get_spec
+from jax_resnet.data.classes import ClassNamesError, match_classes, parse_class_map
 from jax_resnet.models.registry import find
 from jax_resnet.train import Network, make_eval_step
 
@@ -39,20 +40,19 @@ def evaluate_weights(config: EvaluateConfig, console: Console) -> dict[str, Any]
     """
     config.check()
     check_exists(config.weights, "--weights ")
-    network = open_network(config.weights, config.network, count_classes(config))
+    network = open_network(config.weights, config.network, console.line)
     out = Path(config.out or f"evaluations/{network.name}-{config.dataset}")
     if (out / "evaluation.json").exists() and not config.overwrite:
         raise ConfigError(f"{out} holds an evaluation already: --overwrite it, or name another --out")
     dataset = load_for(network, config, console)
     mean, std = normalization(network, config, dataset)
-    apply: Network = MirrorAverage(network.model.apply) if config.tta == "flip" else network.model
+    apply: Network = SelectedOutputs(network.model, match_outputs(network, config, dataset))
+    if config.tta == "flip":
+        apply = MirrorAverage(apply.apply)
     step = jax.jit(make_eval_step(apply, lambda images: normalize(images, mean, std)))
     with console.progress("evaluation (images)", len(dataset.test)) as advance:
         result = evaluate(step, network.variables, dataset.test, config.batch_size, advance)
-    classes = dataset.num_classes
-    if result.logits.shape[1] != classes:
-        raise ConfigError(f"the network has {result.logits.shape[1]} classes, {dataset.name} has {classes}")
-    confusion = confusion_matrix(result.labels, result.logits.argmax(1), classes)
+    confusion = confusion_matrix(result.labels, result.logits.argmax(1), dataset.num_classes)
     per_class = per_class_accuracy(confusion, dataset.class_names)
     # Printed before anything that can fail is drawn or written.
     print_result(network.name, dataset, result, per_class, console)
@@ -82,20 +82,10 @@ def evaluate_weights(config: EvaluateConfig, console: Console) -> dict[str, Any]
     return summary
 
 
-def count_classes(config: EvaluateConfig) -> int:
-    """Number of classes for the network in a file of weights; 0 for a run, which knows its own."""
-    if Path(config.weights).is_dir():
-        return 0
-    if config.is_streamed:
-        sized = dataclasses.replace(config, image_size=config.image_size or IMAGE_SIZE)
-        return sized.load(SILENT).num_classes
-    return len(get_spec(config.dataset).class_names)
-
-
 def load_for(network: TrainedNetwork, config: EvaluateConfig, console: Console) -> Dataset[Split]:
     """The data set, with images of the size that the network takes."""
     size = config.image_size or network.data.get("image_shape", [IMAGE_SIZE])[0]
-    dataset = dataclasses.replace(config, image_size=size).load(console)
+    dataset = dataclasses.replace(config, image_size=size).load(console, parts=("val", "test"))
     return dataset.padded(find(network.name).image_shape[:2])
 
 
@@ -132,6 +122,40 @@ def print_result(
         f"{name}: accuracy {result.accuracy:.4f}, loss {result.loss:.4f} on {dataset.name}'s "
         f"{result.images:,} test images"
     )
+
+
+def match_outputs(
+    network: TrainedNetwork, config: EvaluateConfig, dataset: Dataset[Split]
+) -> np.ndarray | None:
+    """The output of the network for each class of the data, matched by name; None where all are in order.
+
+    Raises:
+        ConfigError: Classes that do not match, with the way to map them.
+    """
+    outputs = count_outputs(network.variables) or 0
+    names = network.data.get("class_names")
+    class_map = parse_class_map(config.class_map)
+    if names is None and not config.is_streamed and not class_map:
+        if outputs != dataset.num_classes:
+            raise ConfigError(f"the network has {outputs} classes, {dataset.name} has {dataset.num_classes}")
+        return None
+    try:
+        found = match_classes(names or outputs, dataset.class_names, class_map)
+    except ClassNamesError as error:
+        raise ConfigError(f"--class-map: {error}") from None
+    return None if np.array_equal(found, np.arange(outputs)) else found
+
+
+class SelectedOutputs:
+    """A network with only those outputs that the data has classes for, in the order of the data's labels."""
+
+    def __init__(self, network: Network, outputs: np.ndarray | None) -> None:
+        self._network, self._outputs = network, outputs
+
+    def apply(self, variables: Any, images: jax.Array, *, train: bool) -> jax.Array:
+        """Logits ``(N, classes of the data)``."""
+        logits: jax.Array = self._network.apply(variables, images, train=train)
+        return logits if self._outputs is None else logits[:, self._outputs]
 
 
 class MirrorAverage:

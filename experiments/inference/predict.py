@@ -77,7 +77,11 @@ def load_classifier(config: PredictConfig) -> Classifier:
     """
     check_exists(config.checkpoint, "")
     usual = get_spec(config.dataset)
-    network = open_network(config.checkpoint, config.network, len(usual.class_names))
+    network = open_network(
+        config.checkpoint,
+        config.network,
+        say=lambda line: print(line, file=sys.stderr),
+    )
     trained = network.data
     spec = DATASETS.get(trained.get("name", config.dataset))
     image_shape = tuple(trained.get("image_shape") or usual_input(network.name, usual.image_shape))

@@ -1,12 +1,13 @@
 """Opening a trained network: the folder of a run, an exported checkpoint, or a file of weights."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from flax import linen as nn
 
 from experiments.inference.config import NetworkConfig
-from experiments.inference.network import read_variables
+from experiments.inference.network import count_outputs, read_variables
 from experiments.program.errors import ConfigError
 from jax_resnet import checkpoint
 from jax_resnet.models import create_model
@@ -39,28 +40,30 @@ def check_exists(path: str, flag: str) -> None:
         raise ConfigError(f"{flag}{path} does not exist: name a run folder or a file of weights")
 
 
-def open_network(path: str, config: NetworkConfig, num_classes: int) -> TrainedNetwork:
+def open_network(path: str, config: NetworkConfig, say: Callable[[str], None]) -> TrainedNetwork:
     """Reads a network and its weights.
 
     Args:
         path: A run folder, an exported checkpoint, or a file of weights.
         config: Which checkpoint of a run; which network, for a file.
-        num_classes: Number of classes of the network in a file.
+        say: Called with a line about checkpoints passed over, or which of several networks was taken.
 
     Raises:
         ConfigError: A file without ``--arch``, an unknown network, or weights that do not fit it.
         jax_resnet.errors.CheckpointError: The checkpoint cannot be read.
     """
     if Path(path).is_dir():
-        model, variables, written = checkpoint.restore(path, config.which)
+        model, variables, written = checkpoint.restore(
+            path, config.which, on_broken=lambda step, reason: say(f"checkpoint {step} is damaged: {reason}")
+        )
         return TrainedNetwork(written["model"]["name"], model, variables, written.get("data", {}))
     if config.arch is None:
         raise ConfigError("--arch NAME is needed: a file of weights does not name its network")
-    options = {} if config.shortcut == "default" else {"shortcut": config.shortcut}
+    options: dict[str, Any] = {} if config.shortcut == "default" else {"shortcut": config.shortcut}
     try:
-        model = create_model(
-            config.arch, num_classes=num_classes, stem=config.stem, variant=config.variant, **options
-        )
+        model = create_model(config.arch, stem=config.stem, variant=config.variant, **options)
     except ValueError as error:
         raise ConfigError(f"--arch {config.arch}: {error}") from None
-    return TrainedNetwork(config.arch, model, read_variables(path, model), {})
+    variables = read_variables(path, model, say)
+    model = model.clone(num_classes=count_outputs(variables) or 0)
+    return TrainedNetwork(config.arch, model, variables, {})

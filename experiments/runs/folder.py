@@ -106,6 +106,11 @@ class RunFolder:
         if self.writes:
             write_text(self.path / name, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
+    def remove(self, name: str) -> None:
+        """Removes a file, if it is there."""
+        if self.writes:
+            (self.path / name).unlink(missing_ok=True)
+
     def write_predictions(self, labels: np.ndarray, logits_last: np.ndarray, logits_best: np.ndarray) -> None:
         """Writes ``predictions.npz``: the test set's labels, and the logits of two checkpoints."""
         if not self.writes:

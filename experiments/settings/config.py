@@ -34,6 +34,12 @@ class ModelConfig:
         "statistics and loss stay float32.",
         common=True,
     )
+    norm_momentum: float | None = setting(
+        None,
+        "Weight of the past in BatchNorm's running statistics (default: the network's, 0.9).",
+        at_least=0,
+        below=1,
+    )
     scan_layers: bool = setting(
         False, "Run equal blocks in a loop, so that deep networks compile as fast as shallow ones."
     )
@@ -52,7 +58,13 @@ class DataConfig(DataSource):
     crop_padding: int = setting(
         4, "Pixels added around each image before a random crop; 0 turns crops off.", at_least=0
     )
+    padding: Literal["black", "mean", "reflect"] = setting(
+        "black", "What random crops show outside the image: black, the mean color, or the mirrored image."
+    )
     flip: bool = setting(True, "Mirror half of the images.")
+    alternate_flips: bool = setting(
+        False, "Mirror every image in every other epoch instead of at random (Jordan 2024)."
+    )
     randaugment: int = setting(0, "RandAugment operations per image, such as 2; 0 turns it off.", at_least=0)
     randaugment_magnitude: float = setting(9.0, "Magnitude of RandAugment.", at_least=0, at_most=30)
     cutout: int = setting(
@@ -83,6 +95,8 @@ class DataConfig(DataSource):
         """
         super().check()
         check_pixels(self.mean, self.std)
+        if self.alternate_flips and not self.flip:
+            raise ConfigError("--alternate-flips is a way to flip: leave --no-flip out")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -335,6 +349,8 @@ class Config:
             arguments["zero_init_residual"] = True
         if self.model.dtype == "bf16":
             arguments["dtype"] = "bfloat16"
+        if self.model.norm_momentum is not None:
+            arguments["norm_momentum"] = self.model.norm_momentum
         if self.model.scan_layers:
             arguments["scan_layers"] = True
         return arguments

@@ -10,6 +10,7 @@ from experiments.settings.fields import setting
 from jax_resnet import data
 from jax_resnet.data import Dataset, Reporter, Split
 from jax_resnet.data.streaming.dataset import find_prepared, open_streamed
+from jax_resnet.data.streaming.folder import PARTS
 
 # Data sets whose images are decoded as they are needed: folders of images, and ImageNet as TFDS prepares it.
 STREAMED_DATASETS = ("folder", "imagenet2012")
@@ -45,6 +46,10 @@ class DataSource:
         2, "folder, imagenet2012: processes that decode images; 0 uses threads.", at_least=0, may_change=True
     )
 
+    skip_unreadable: bool = setting(
+        False, "folder, imagenet2012: decode all images first and leave out those that cannot be read."
+    )
+
     @property
     def is_streamed(self) -> bool:
         """Whether images are decoded as they are needed, instead of being held in memory."""
@@ -65,8 +70,12 @@ class DataSource:
                 f"--archive and --mirror are not for {self.dataset}, which is read in place: leave them out"
             )
 
-    def load(self, reporter: Reporter) -> Dataset[Split]:
+    def load(self, reporter: Reporter, *, parts: Sequence[str] = PARTS) -> Dataset[Split]:
         """Loads the data set, or opens it where it is streamed.
+
+        Args:
+            reporter: Gets progress, and a line about everything that is left out.
+            parts: The splits of a streamed data set that are needed.
 
         Raises:
             jax_resnet.data.DataError: It is not available; the message says what helps.
@@ -81,7 +90,15 @@ class DataSource:
             )
         root = Path(self.data_dir).expanduser() if self.data_dir else data.default_data_dir()
         folder = root if self.dataset == "folder" else find_prepared(root, self.dataset)
-        return open_streamed(self.dataset, folder, image_size=self.image_size, workers=self.workers)
+        return open_streamed(
+            self.dataset,
+            folder,
+            image_size=self.image_size,
+            workers=self.workers,
+            parts=parts,
+            skip_unreadable=self.skip_unreadable,
+            report=reporter.line,
+        )
 
 
 def check_pixels(mean: Sequence[float], std: Sequence[float]) -> None:

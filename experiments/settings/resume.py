@@ -1,6 +1,5 @@
 """What a resumed run takes from its folder, and what it may change."""
 
-import contextlib
 import dataclasses
 import json
 from pathlib import Path
@@ -18,9 +17,20 @@ def may_change(field: dataclasses.Field[Any]) -> bool:
 
 
 def saved_config(workdir: Path) -> Config | None:
-    """The settings of the run in a folder; None where there is no readable ``config.json``."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-        config: Config = from_dict(Config, json.loads((workdir / "config.json").read_text())["config"])
+    """The settings of the run in a folder: from ``config.json``, else from its newest readable checkpoint.
+
+    None where neither can be read.
+    """
+    steps = [folder for folder in workdir.glob("checkpoints/*") if folder.name.isdigit()]
+    newest_first = sorted(steps, key=lambda folder: int(folder.name), reverse=True)
+    for file in (workdir / "config.json", *(step / "config" / "metadata" for step in newest_first)):
+        if not file.is_file():
+            continue
+        try:
+            config: Config = from_dict(Config, json.loads(file.read_text())["config"])
+            config.check_without_jax()
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, ConfigError):
+            continue  # damaged, or of another program
         return config
     return None
 

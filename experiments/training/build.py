@@ -198,7 +198,9 @@ def make_steps(
         data.mean,
         data.std,
         crop_padding=0 if data.train.streamed else config.data.crop_padding,
-        flip=config.data.flip,
+        padding=config.data.padding,
+        flip="alternating" if config.data.alternate_flips else config.data.flip,
+        flip_seed=config.run.seed,
         randaugment_ops=config.data.randaugment,
         randaugment_magnitude=config.data.randaugment_magnitude,
         cutout_size=config.data.cutout,
@@ -214,6 +216,7 @@ def make_steps(
         accumulate=config.parallel.accumulate,
         axis_name=plan.axis_name,
         batch_norm=config.parallel.bn,
+        steps_per_epoch=data.steps_per_epoch if config.data.alternate_flips else None,
     )
     eval_step = make_eval_step(
         model, lambda images: normalize(images, data.mean, data.std), axis_name=plan.axis_name

@@ -1,6 +1,5 @@
 """The training loop: steps, evaluations, checkpoints, records."""
 
-import math
 import signal
 import time
 from collections import deque
@@ -9,9 +8,7 @@ from contextlib import closing
 from types import FrameType
 from typing import Any
 
-import jax
 import numpy as np
-import optax
 
 from experiments.inference.evaluation import Evaluation, evaluate
 from experiments.program.console import Console
@@ -21,7 +18,7 @@ from experiments.runs.folder import RunFolder
 from experiments.runs.records import STOPPED, WATCHED
 from experiments.training.build import Experiment
 from experiments.training.metrics import TrainingMetrics, diverged
-from jax_resnet.checkpoint import Checkpointer
+from jax_resnet.checkpoint import Checkpointer, NonFiniteError
 from jax_resnet.data import Split
 from jax_resnet.parallel.collectives import process_max
 from jax_resnet.train import Batch, Metrics, TrainState
@@ -54,6 +51,7 @@ class Loop:
             r["step"]: r["accuracy"] for r in records if r["kind"] == "val" and r.get("which") != STOPPED
         }
         self._watched = {r["step"] for r in records if r["kind"] == "test"}
+        self._report_lost_best()
         self._seconds_before = max((record.get("seconds", 0.0) for record in records), default=0.0)
         self._started = time.perf_counter()
         self._saved_at = time.monotonic()
@@ -61,7 +59,6 @@ class Loop:
         self._signal_received = self._preempted_by = 0
         self._checkpoint_due = False
         self._process_max = process_max(experiment.plan.mesh)
-        self._norm = jax.jit(optax.tree.norm)
         self.metrics = TrainingMetrics(experiment, folder, self.seconds)
 
     def _restore(self) -> TrainState | None:
@@ -74,8 +71,19 @@ class Loop:
             self._check_position(self.checkpointer.position(step), step)
             self.console.line(f"continuing from step {step}")
         elif self.experiment.config.run.resume:
-            self.console.line(f"no checkpoint to resume in {self.folder.path}: starting from step 0")
+            self.console.line(f"no checkpoint in {self.folder.path} yet: starting from step 0")
         return restored
+
+    def _report_lost_best(self) -> None:
+        """Says at once, not after hours, that the best checkpoint so far is gone."""
+        best = self.best_step
+        if best is None:
+            return
+        if best not in self.checkpointer.steps() or best in self.checkpointer.damaged():
+            self.console.line(
+                f"the checkpoint of step {best}, best on validation so far, is lost: "
+                "the last one is reported unless a later one is better"
+            )
 
     def _check_position(self, saved: dict[str, Any] | None, step: int) -> None:
         now = self.experiment.position(step)
@@ -285,11 +293,11 @@ class Loop:
         return result
 
     def _save(self, accuracy: float | None) -> None:
-        # An update can overflow after a finite loss and gradient; such a state must not become "the last".
-        if not math.isfinite(float(self._norm(self.state.params))):
-            raise diverged(self.experiment, self.step, "a parameter")
-        self.checkpointer.save(
-            self.state, self.experiment.metadata, accuracy, self.experiment.position(self.step)
-        )
+        try:
+            self.checkpointer.save(
+                self.state, self.experiment.metadata, accuracy, self.experiment.position(self.step)
+            )
+        except NonFiniteError as error:  # an update can overflow after a finite loss and gradient
+            raise diverged(self.experiment, self.step, error.leaf) from None
         self._saved_at = time.monotonic()
         self._checkpoint_due = False

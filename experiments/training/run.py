@@ -7,16 +7,18 @@ from absl import logging as absl_logging
 
 from experiments.inference.evaluation import Evaluation, evaluate
 from experiments.program.console import Console, format_duration
+from experiments.program.errors import ExperimentError
 from experiments.program.malloc import peak_memory_bytes
 from experiments.runs.environment import device, provenance, versions
 from experiments.runs.folder import RunFolder, open_run
 from experiments.runs.plots import plot_curves
 from experiments.settings.config import Config
-from experiments.settings.resume import check_same
+from experiments.settings.resume import check_same, saved_config
 from experiments.training.build import Experiment, build_experiment
 from experiments.training.dtype import resolve_dtype
 from experiments.training.loop import Loop
 from jax_resnet import checkpoint
+from jax_resnet.errors import CheckpointError
 from jax_resnet.parallel.collectives import broadcast_from_primary
 
 
@@ -34,6 +36,8 @@ def run(config: Config, console: Console) -> dict[str, Any]:
     absl_logging.set_verbosity(absl_logging.ERROR)  # orbax logs every file otherwise
     with open_run(config.workdir, resume=config.run.resume, overwrite=config.run.overwrite) as folder:
         if config.run.resume:
+            if saved_config(folder.path) is None:
+                raise ExperimentError(f"no run in {folder.path} to resume: leave --resume out to start one")
             check_same(config, folder.path)
         experiment = build_experiment(config, config.data.load(console))
         data = experiment.data
@@ -47,8 +51,10 @@ def run(config: Config, console: Console) -> dict[str, Any]:
             loop = Loop(experiment, folder, checkpointer, console)
             # After all checks and the restore: what fails before leaves the folder as it was.
             folder.write_json("config.json", {**experiment.metadata, **provenance()})
-            limit = config.run.max_steps or data.total_steps
-            loop.run(last_step=max(min(limit, data.total_steps), loop.step))
+            last_step = max(min(config.run.max_steps or data.total_steps, data.total_steps), loop.step)
+            if loop.step < last_step:
+                folder.remove("summary.json")  # of an earlier end, which the run now goes beyond
+            loop.run(last_step)
             checkpointer.wait()
             summary = finish(experiment, loop, folder, console)
     return broadcast_from_primary(lambda: summary)  # when all that process 0 writes is written
@@ -58,13 +64,15 @@ def finish(experiment: Experiment, loop: Loop, folder: RunFolder, console: Conso
     """Tests the last and the best checkpoint, once each, and writes predictions, curves and summary."""
     config = experiment.config
     last = test_checkpoint(experiment, loop.state.eval_variables, "last", loop.step, folder, console)
-    best_step = loop.best_step
-    best = last
+    best_step, best, lost = loop.best_step, last, None
     if best_step not in (None, loop.step):
-        restored = checkpoint.restore(folder.path, which=best_step)
-        best = test_checkpoint(
-            experiment, experiment.plan.place(restored.variables), "best", best_step, folder, console
-        )
+        try:
+            restored = checkpoint.restore(folder.path, which=best_step)
+            variables = experiment.plan.place(restored.variables)
+            best = test_checkpoint(experiment, variables, "best", best_step, folder, console)
+        except CheckpointError as error:
+            lost = str(error)
+            console.line(f"the best checkpoint, of step {best_step}, is lost: {lost}; the last is reported")
     folder.write_predictions(labels=last.labels, logits_last=last.logits, logits_best=best.logits)
     records = folder.records()
     if folder.writes:
@@ -80,7 +88,8 @@ def finish(experiment: Experiment, loop: Loop, folder: RunFolder, console: Conso
         "val_accuracy": loop.val_accuracy,
         "best_step": best_step,
         "test_accuracy": last.accuracy,
-        "test_accuracy_best": best.accuracy if best_step is not None else None,
+        "test_accuracy_best": best.accuracy if best_step is not None and lost is None else None,
+        "best_checkpoint_lost": lost,
         "test_loss": last.loss,
         "images_per_second": loop.images_per_second,
         "seconds": loop.seconds(),
@@ -94,7 +103,9 @@ def finish(experiment: Experiment, loop: Loop, folder: RunFolder, console: Conso
     folder.log_settings(
         dataclasses.asdict(config), {name: value for name, value in results.items() if value is not None}
     )
-    chosen = f", of the checkpoint best on validation {best.accuracy:.2%}" if best_step is not None else ""
+    chosen = ""
+    if summary["test_accuracy_best"] is not None:
+        chosen = f", of the checkpoint best on validation {best.accuracy:.2%}"
     console.line(
         f"test accuracy {last.accuracy:.2%}{chosen}; {loop.step} steps in {format_duration(loop.seconds())}; "
         f"all in {folder.path}"

@@ -44,7 +44,7 @@ def read_parquet(path: Path, spec: DatasetSpec) -> ArraySplit:
     """
     check_regular(path)
     try:
-        from pyarrow import parquet  # type: ignore[import-untyped]
+        from pyarrow import parquet
     except ImportError as error:
         raise DataError(PARQUET_MISSING) from error
     try:

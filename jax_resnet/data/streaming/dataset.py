@@ -1,5 +1,6 @@
 """Opens data sets that are streamed rather than loaded: image folders, or TFDS's ArrayRecord files."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,8 @@ import numpy as np
 from jax_resnet.data.dataset import Dataset
 from jax_resnet.data.prepared.read import version_folders
 from jax_resnet.data.streaming.array_record import is_prepared, read_records
-from jax_resnet.data.streaming.folder import read_folder
+from jax_resnet.data.streaming.folder import PARTS, read_folder
+from jax_resnet.data.streaming.scan import check_images, describe_unreadable
 from jax_resnet.data.streaming.split import Source, StreamedSplit
 from jax_resnet.errors import DataError
 
@@ -34,7 +36,16 @@ def find_prepared(data_dir: Path, name: str) -> Path:
     )
 
 
-def open_streamed(name: str, folder: Path, *, image_size: int, workers: int) -> Dataset[StreamedSplit]:
+def open_streamed(
+    name: str,
+    folder: Path,
+    *,
+    image_size: int,
+    workers: int,
+    parts: Sequence[str] = PARTS,
+    skip_unreadable: bool = False,
+    report: Callable[[str], None] = lambda line: None,
+) -> Dataset[StreamedSplit]:
     """Opens an image folder, or one version of a data set that TFDS prepared as ArrayRecord files.
 
     A data set with one labeled split beside ``train``, be it called "val" or "test", has it as its test split
@@ -45,6 +56,9 @@ def open_streamed(name: str, folder: Path, *, image_size: int, workers: int) -> 
         folder: Holds ``train/CLASS/*.jpg`` and so on, or ``dataset_info.json``.
         image_size: Height and width of the images that batches hold, in pixels.
         workers: Number of processes that decode; 0 for threads of this process.
+        parts: The splits that are needed; without "train", the test split stands in its place.
+        skip_unreadable: Whether to decode every image first and to leave out those that cannot be.
+        report: Called with one line each about what is left out.
 
     Returns:
         The data set, with ImageNet's mean and standard deviation.
@@ -55,21 +69,33 @@ def open_streamed(name: str, folder: Path, *, image_size: int, workers: int) -> 
     splits: dict[str, Source]
     if is_prepared(folder):
         records, classes = read_records(folder)
-        splits = {**records}
+        splits = {part: source for part, source in records.items() if part in parts}
     else:
-        files, classes = read_folder(folder)
+        files, classes = read_folder(folder, parts=parts, skip_unreadable=skip_unreadable, report=report)
         splits = {**files}
     opened = {
         part: StreamedSplit(source, np.arange(len(source)), image_size, workers)
         for part, source in splits.items()
     }
+    if skip_unreadable and is_prepared(folder):
+        opened = {part: _without_unreadable(split, report) for part, split in opened.items()}
     test = opened.get("test") or opened["val"]
     return Dataset(
         name,
-        train=opened["train"],
+        train=opened.get("train", test),
         val=opened["val"] if len(opened) == 3 else None,
         test=test,
         class_names=classes,
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
     )
+
+
+def _without_unreadable(split: StreamedSplit, report: Callable[[str], None]) -> StreamedSplit:
+    unreadable = check_images(split.source)
+    if not unreadable:
+        return split
+    report(f"{describe_unreadable(list(unreadable.values()), len(split))}; they are left out")
+    readable = np.ones(len(split), bool)
+    readable[list(unreadable)] = False
+    return split.take(readable)

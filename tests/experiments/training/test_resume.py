@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from experiments.cifar10 import main
-from experiments.program.errors import ConfigError
+from experiments.program.errors import ConfigError, ExperimentError
 from experiments.training.build import build_experiment
 from jax_resnet import checkpoint
 
@@ -153,9 +153,74 @@ def test_a_run_that_overwrote_another_can_be_resumed(small, tmp_path):
     assert json.loads((tmp_path / "summary.json").read_text())["steps"] == 3
 
 
-def test_resume_where_nothing_was_starts(small, tmp_path, capsys):
-    main([*small, "--max-steps", "2", "--resume", "--workdir", str(tmp_path / "new")])
-    assert "starting from step 0" in capsys.readouterr().out
+def test_a_resume_where_no_run_is_starts_nothing(small, tmp_path):
+    with pytest.raises(ExperimentError, match="no run in .*new to resume"):
+        main([*small, "--max-steps", "2", "--resume", "--workdir", str(tmp_path / "new")])
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    "content", [None, "", "[1]", '{"config": {"optim": {"batch_size": -1}}}', '{"config": 1']
+)
+def test_settings_lost_from_config_json_come_from_the_checkpoints(finished, tmp_path, content):
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    if content is None:
+        (run / "config.json").unlink()
+    else:
+        (run / "config.json").write_text(content)
+    main(["--resume", "--workdir", str(run)])
+    before, after = (json.loads((folder / "config.json").read_text())["config"] for folder in (finished, run))
+    for group in ("model", "data", "optim"):
+        assert after[group] == before[group]
+
+
+def test_a_lost_best_checkpoint_is_named_at_once_and_the_last_is_reported(small, tmp_path, capsys):
+    main([*small, "--max-steps", "82", "--workdir", str(tmp_path)])
+    records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    for record in records:  # as if the first validation had been the best
+        if record["kind"] == "val":
+            record["accuracy"] = 1.0 if record["step"] == 41 else 0.5
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    shutil.rmtree(tmp_path / "checkpoints" / "41")
+    capsys.readouterr()
+    main(["--resume", "--workdir", str(tmp_path)])
+    said = capsys.readouterr().out
+    assert "the checkpoint of step 41, best on validation so far, is lost" in said
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["best_step"] == 41
+    assert summary["best_checkpoint_lost"]
+    assert summary["test_accuracy_best"] is None
+    assert summary["test_accuracy"] > 0.5
+
+
+def test_alternating_flips_and_reflected_borders_go_on_as_if_never_stopped(small, tmp_path):
+    flags = [
+        *small,
+        "--alternate-flips",
+        "--padding",
+        "reflect",
+        "--norm-momentum",
+        "0.8",
+        "--log-every",
+        "1",
+    ]
+    main([*flags, "--max-steps", "44", "--workdir", str(tmp_path / "whole")])
+    main([*flags, "--max-steps", "39", "--workdir", str(tmp_path / "parts")])
+    main(["--resume", "--max-steps", "44", "--workdir", str(tmp_path / "parts")])
+    assert metrics(tmp_path / "parts", "train") == metrics(tmp_path / "whole", "train")
+    assert_same_weights(tmp_path / "parts", tmp_path / "whole")
+
+
+def test_a_stop_between_validations_leaves_the_validations_of_the_whole_run(finished, small, tmp_path):
+    main([*small, "--max-steps", "50", "--workdir", str(tmp_path)])
+    stopped = metrics(tmp_path, "val")
+    assert [record.get("which") for record in stopped] == [None, "stopped"]
+    main(["--resume", "--workdir", str(tmp_path)])
+    assert metrics(tmp_path, "val") == metrics(finished, "val")
+    names = ("best_step", "val_accuracy", "test_accuracy", "test_accuracy_best")
+    parts, whole = (json.loads((run / "summary.json").read_text()) for run in (tmp_path, finished))
+    assert [parts[name] for name in names] == [whole[name] for name in names]
 
 
 def test_two_processes_cannot_share_a_folder(small, start, tmp_path):
