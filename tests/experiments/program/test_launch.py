@@ -161,7 +161,7 @@ def test_what_is_wrong_is_said_once(finished, small, launch):
     ("args", "message"),
     [
         (["--processes", "0", "--", "-m", "x"], "--processes must be more than 0"),
-        (["--processes", "2"], "after -- comes what to run"),
+        (["--processes", "2"], "name a program after --"),
     ],
 )
 def test_what_cannot_be_launched_is_named(start, args, message):
