@@ -39,13 +39,13 @@ def cifar10():
 
 
 @pytest.fixture(scope="session")
-def pictures(tmp_path_factory):
+def image_folder(tmp_path_factory):
     """A folder of JPEGs and PNGs of many sizes: windows of scikit-learn's two photographs, a class each.
 
     Not to be written to.
     """
     datasets = pytest.importorskip("sklearn.datasets", reason="the photographs are scikit-learn's")
-    root = tmp_path_factory.mktemp("pictures")
+    root = tmp_path_factory.mktemp("image_folder")
     rng = np.random.default_rng(0)
     endings = (".jpg", ".JPG", ".jpeg", ".png")
     for photograph, name in zip(datasets.load_sample_images().images, ("china", "flower"), strict=True):

@@ -241,7 +241,7 @@ def _cut(graph: Graph, out: Value, value: Value, ranges: Mapping[int, tuple[int,
 
 
 def gather(graph: Graph, out: Value, operands: Sequence[Value], params: Params) -> Value:
-    """``x[:, ::2, ::2]``, which JAX traces as a gather where the batch has no number."""
+    """``x[:, ::2, ::2]``, which JAX traces as a gather where the batch size is a symbol."""
     value, indices = operands
     numbers = params["dimension_numbers"]
     axes = tuple(numbers.start_index_map)

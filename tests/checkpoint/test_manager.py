@@ -66,11 +66,11 @@ def test_a_truncated_checkpoint_is_named_and_passed_over(run, state):
     broken.write_bytes(broken.read_bytes()[:100])
     with pytest.raises(checkpoint.CheckpointError, match=r"checkpoints/5 is damaged: state/.* 100 bytes"):
         checkpoint.restore(run, "last")
-    told = []
+    passed_over = []
     checkpointer = checkpoint.Checkpointer(run)
-    restored = checkpointer.restore(state, on_broken=lambda *news: told.append(news))
+    restored = checkpointer.restore(state, on_broken=lambda *news: passed_over.append(news))
     assert int(restored.step) == 4
-    assert told[0][0] == 5
+    assert passed_over[0][0] == 5
     checkpointer.save(at(state, 5), CONFIG, 0.65)
     checkpointer.close()
     assert_equal(checkpoint.restore(run, "last").variables, at(state, 5).variables)

@@ -196,7 +196,7 @@ def test_mismatches_are_named(state_dict: dict[str, np.ndarray]) -> None:
         from_torch(state_dict, create_model("resnet20", widths=(8, 16, 32)))
 
 
-def test_wrong_variables_and_styles_are_told() -> None:
+def test_wrong_variables_and_styles_are_named() -> None:
     model = create_model("resnet20")
     variables = numbers(create_model("resnet32"))
     with pytest.raises(

@@ -61,7 +61,7 @@ def binary_files(name, splits):
 
 
 def pickled_files(name, splits, dumps=None):
-    """Contents of the Python archive's files, pickled as Python 2 did unless told otherwise."""
+    """Contents of the Python archive's files, pickled as Python 2 did unless `dumps` says otherwise."""
     train, test = splits
     dumps = dumps or python2_dumps
 

@@ -20,11 +20,11 @@ pytest.importorskip("grain", reason="streaming needs grain")
 
 
 @pytest.fixture(scope="module")
-def prepared(pictures, tmp_path_factory):
+def prepared(image_folder, tmp_path_factory):
     """The folder of images as tensorflow-datasets would keep ImageNet: its test split has no labels."""
     import tensorflow_datasets as tfds
 
-    folders, classes = read_folder(pictures)
+    folders, classes = read_folder(image_folder)
 
     class Info(tfds.core.DatasetInfo):
         def initialize_from_bucket(self):  # there is no network here

@@ -24,12 +24,12 @@ from jax_resnet.data.streaming.transforms import center_crop
 
 pytest.importorskip("grain", reason="streaming needs grain")
 
-TRAIN, VAL, SIZE = 60, 18, 24  # of the folder of pictures
+TRAIN, VAL, SIZE = 60, 18, 24  # of the folder of images
 
 
 @pytest.fixture(scope="module")
-def dataset(pictures):
-    return open_streamed("folder", pictures, image_size=SIZE, workers=0)
+def dataset(image_folder):
+    return open_streamed("folder", image_folder, image_size=SIZE, workers=0)
 
 
 def take(split, count, batch_size=16, **options):
@@ -65,7 +65,7 @@ def test_the_order_is_that_of_data_in_memory(dataset):
         assert batch["label"].dtype == batch["index"].dtype == np.int32
 
 
-def test_a_picture_is_cut_anew_every_time_and_otherwise_for_another_seed(dataset):
+def test_a_image_is_cut_anew_every_time_and_otherwise_for_another_seed(dataset):
     whole = take(dataset.train, 2, TRAIN, seed=0)
     first, second = (batch["image"][np.argsort(batch["index"])] for batch in whole)
     assert (first != second).any((1, 2, 3)).all()
@@ -98,7 +98,7 @@ def test_workers_change_nothing_wherever_a_run_is_stopped_and_resumed(dataset):
 
 @pytest.mark.parametrize("batch_size", [5, 18, 40])
 @pytest.mark.parametrize("workers", [0, 2])
-def test_evaluation_shows_every_picture_once_and_its_middle(dataset, batch_size, workers):
+def test_evaluation_shows_every_image_once_and_its_middle(dataset, batch_size, workers):
     if workers and batch_size != 5:
         pytest.skip("once is enough with workers")
     split = dataclasses.replace(dataset.test, workers=workers)
@@ -114,8 +114,8 @@ def test_evaluation_shows_every_picture_once_and_its_middle(dataset, batch_size,
     labels = np.concatenate([batch["label"] for batch in batches])[mask]
     np.testing.assert_array_equal(labels, split.labels)
     for i in (0, 7, 17):
-        with Image.open(split.source.name(i)) as picture:
-            np.testing.assert_array_equal(images[i], center_crop(picture.convert("RGB"), SIZE))
+        with Image.open(split.source.name(i)) as photo:
+            np.testing.assert_array_equal(images[i], center_crop(photo.convert("RGB"), SIZE))
     np.testing.assert_array_equal(images[[17, 2]], split.images_at([17, 2]))
 
 
@@ -133,9 +133,9 @@ def test_a_held_out_set_is_streamed_too(dataset):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_picture_that_cannot_be_read_is_named(pictures, tmp_path, workers):
-    root = tmp_path / "pictures"
-    shutil.copytree(pictures, root)
+def test_an_image_that_cannot_be_read_is_named(image_folder, tmp_path, workers):
+    root = tmp_path / "image_folder"
+    shutil.copytree(image_folder, root)
     broken = root / "train" / "flower" / "004.jpg"
     broken.write_bytes(broken.read_bytes()[:200])
     split = open_streamed("folder", root, image_size=SIZE, workers=workers).train
@@ -193,7 +193,7 @@ def test_workers_leave_the_devices_alone(dataset):
     assert not take(processes, 1, seed=0)[0]["label"].any()
 
 
-def test_a_killed_worker_is_told_of_and_nobody_waits_for_what_is_half_sent(dataset):
+def test_a_killed_worker_is_named_and_nobody_waits_for_what_is_half_sent(dataset):
     # A batch is many times what a pipe holds: both workers are soon in the midst of sending one.
     split = dataclasses.replace(dataset.train, workers=2, image_size=128)
     before = set(multiprocessing.active_children())
@@ -237,11 +237,11 @@ def wait_until(condition, seconds=30):
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_no_worker_outlives_the_process_it_works_for(pictures, tmp_path, number):
+def test_no_worker_outlives_the_process_it_works_for(image_folder, tmp_path, number):
     script = tmp_path / "stream.py"
     script.write_text(STREAM_FOREVER)
     process = subprocess.Popen(
-        [sys.executable, script, pictures],
+        [sys.executable, script, image_folder],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -289,11 +289,11 @@ def test_a_signal_while_workers_start_waits_until_they_have(dataset, monkeypatch
     assert heard[0] == 2
 
 
-def run_script(folder, code, pictures):
+def run_script(folder, code, image_folder):
     script = folder / "script.py"
     script.write_text(code)
     return subprocess.run(
-        [sys.executable, script, pictures],
+        [sys.executable, script, image_folder],
         capture_output=True,
         text=True,
         timeout=120,
@@ -311,8 +311,8 @@ next(split.train_batches(8, seed=0))
 """
 
 
-def test_a_program_without_a_main_guard_is_told_so_in_the_last_line(pictures, tmp_path):
-    done = run_script(tmp_path, UNGUARDED, pictures)
+def test_a_program_without_a_main_guard_reads_it_in_the_last_line(image_folder, tmp_path):
+    done = run_script(tmp_path, UNGUARDED, image_folder)
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
     assert 'put what it runs under if __name__ == "__main__":' in last
@@ -320,7 +320,7 @@ def test_a_program_without_a_main_guard_is_told_so_in_the_last_line(pictures, tm
     assert done.stderr.count("Traceback (most recent call last)") <= 2  # the error and its cause, once
 
 
-def test_a_worker_that_cannot_import_the_program_is_told_of(pictures, tmp_path):
+def test_a_worker_that_cannot_import_the_program_is_named(image_folder, tmp_path):
     code = """
 import multiprocessing, sys
 if multiprocessing.current_process().name != "MainProcess":
@@ -328,7 +328,7 @@ if multiprocessing.current_process().name != "MainProcess":
 if __name__ == "__main__":
 """
     code += "".join(f"    {line}\n" for line in UNGUARDED.strip().splitlines())
-    done = run_script(tmp_path, code, pictures)
+    done = run_script(tmp_path, code, image_folder)
     assert "could not start (exit code 1): its error is printed above" in done.stderr.strip().splitlines()[-1]
     assert "only the first may import this" in done.stderr
 
@@ -350,6 +350,6 @@ if __name__ == "__main__":
 """
 
 
-def test_streaming_needs_nothing_that_only_linux_has(pictures, tmp_path):
-    done = run_script(tmp_path, STREAM_PORTABLY, pictures)
+def test_streaming_needs_nothing_that_only_linux_has(image_folder, tmp_path):
+    done = run_script(tmp_path, STREAM_PORTABLY, image_folder)
     assert done.stdout.splitlines() == ["(8, 24, 24, 3)"] * 2, done.stderr

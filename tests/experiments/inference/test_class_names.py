@@ -17,17 +17,6 @@ SIZES = (
     *("--epochs", "2", "--learning-rate", "0.05", "--warmup", "0", "--val-size", "0"),
     *("--schedule", "constant"),
 )
-    "--epochs",
-    "2",
-    "--learning-rate",
-    "0.05",
-    "--warmup",
-    "0",
-    "--val-size",
-    "0",
-    "--schedule",
-    "constant",
-)
 COLORS = {"1": (250, 10, 10), "2": (10, 250, 10), "10": (10, 10, 250)}
 
 

@@ -13,7 +13,7 @@ from jax_resnet.convert import to_torch
 from jax_resnet.convert.files import write_state_dict
 
 COLOR = Shape((32, 32, 3), (32, 32, 3), center_crop=False)
-GREY = Shape((32, 32, 1), (28, 28, 1), center_crop=False)
+GRAY = Shape((32, 32, 1), (28, 28, 1), center_crop=False)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def test_a_list_on_standard_input_and_a_table(finished, files, capsys, monkeypat
         assert float(rest[1]) >= float(rest[3])
 
 
-def test_a_picture_that_cannot_be_read_is_named_and_others_are_answered(finished, files, tmp_path, capsys):
+def test_a_image_that_cannot_be_read_is_named_and_others_are_answered(finished, files, tmp_path, capsys):
     (tmp_path / "broken.png").write_bytes((files / "00.png").read_bytes()[:100])
     (tmp_path / "empty.jpg").touch()
     good = files / "02.png"
@@ -118,7 +118,7 @@ def test_bad_input_is_named(finished, args, message):
 
 
 @pytest.fixture
-def picture():
+def photo():
     """Red above, blue below, twice as wide as high."""
     pixels = np.zeros((40, 80, 3), np.uint8)
     pixels[:20, :, 0] = 255
@@ -133,16 +133,16 @@ def is_red_above_blue(image):
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "CMYK"])
-def test_every_mode_is_read_as_it_looks(picture, mode, tmp_path):
+def test_every_mode_is_read_as_it_looks(photo, mode, tmp_path):
     path = tmp_path / ("image.tif" if mode == "CMYK" else "image.png")
-    picture.convert(mode).save(path)
+    photo.convert(mode).save(path)
     is_red_above_blue(read_image(path, COLOR))
 
 
-def test_exif_turns_the_picture_upright(picture, tmp_path):
+def test_exif_turns_the_image_upright(photo, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned a quarter clockwise
-    picture.rotate(90, expand=True).save(tmp_path / "turned.png", exif=exif)
+    photo.rotate(90, expand=True).save(tmp_path / "turned.png", exif=exif)
     is_red_above_blue(read_image(tmp_path / "turned.png", COLOR))
 
 
@@ -170,23 +170,23 @@ def test_the_middle_is_taken_and_proportions_kept(tmp_path):
     np.testing.assert_array_equal(read_image(tmp_path / "wide.png", COLOR)[..., 0], pixels[:, 32:64])
 
 
-def test_a_small_picture_is_padded_where_training_padded(tmp_path):
+def test_a_small_image_is_padded_where_training_padded(tmp_path):
     pixels = np.full((28, 28), 200, np.uint8)
     Image.fromarray(pixels).save(tmp_path / "digit.png")
-    image = read_image(tmp_path / "digit.png", GREY)
+    image = read_image(tmp_path / "digit.png", GRAY)
     assert image.shape == (32, 32, 1)
     np.testing.assert_array_equal(image[2:30, 2:30, 0], pixels)
     assert image.sum() == pixels.sum()
 
 
-def test_natural_pictures_are_cut_as_in_evaluation(tmp_path):
+def test_natural_images_are_cut_as_in_evaluation(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "photo.png")
     shape = Shape((56, 56, 3), (56, 56, 3), center_crop=True)  # 64 = 56 * 256 / 224
     np.testing.assert_array_equal(read_image(tmp_path / "photo.png", shape), pixels[4:60, 4:60])
 
 
-def test_folders_give_pictures_only(files, tmp_path):
+def test_folders_give_images_only(files, tmp_path):
     assert len(list(find_images(files))) == 12
     with pytest.raises(ImageError, match="a folder without images"):
         list(find_images(tmp_path))

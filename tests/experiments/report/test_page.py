@@ -169,9 +169,9 @@ def test_the_page_says_why_images_are_not_shown(browser, odd, tmp_path):
     assert "The images are not shown: MNIST is not here" in browser.evaluate("document.body.innerText")
 
 
-def test_images_of_a_folder_are_shown_too(browser, odd, pictures, tmp_path):
+def test_images_of_a_folder_are_shown_too(browser, odd, image_folder, tmp_path):
     def rename(config):
-        config["config"]["data"].update(dataset="folder", data_dir=str(pictures), image_size=32)
+        config["config"]["data"].update(dataset="folder", data_dir=str(image_folder), image_size=32)
         config["data"]["class_names"] = ["china", "flower"]
 
     edit(odd, rename)

@@ -24,13 +24,13 @@ SMALL = [
     *("--arch", "resnet8", "--stem", "cifar", "--image-size", "32", "--batch-size", "16", "--epochs", "3"),
     *("--learning-rate", "0.05", "--warmup-epochs", "0", "--log-every", "1", "--eval-batch-size", "10"),
 ]
-STEPS = 9  # three epochs of three batches of the 60 pictures
+STEPS = 9  # three epochs of three batches of the 60 images
 
 
 @pytest.fixture(scope="module")
-def small(pictures):
+def small(image_folder):
     """Flags of a run of a few seconds."""
-    return [*SMALL, "--data-dir", str(pictures)]
+    return [*SMALL, "--data-dir", str(image_folder)]
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def assert_same(run, other):
     jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
-def test_a_folder_of_pictures_is_trained_and_tested_on(finished):
+def test_a_folder_of_images_is_trained_and_tested_on(finished):
     summary = json.loads((finished / "summary.json").read_text())
     assert summary["recipe"] == "imagenet"
     assert summary["steps"] == STEPS
@@ -84,9 +84,9 @@ def test_a_run_stopped_within_an_epoch_goes_on_bit_for_bit(finished, small, tmp_
     assert_same(tmp_path, finished)
 
 
-def test_other_images_cannot_be_resumed(pictures, tmp_path):
+def test_other_images_cannot_be_resumed(image_folder, tmp_path):
     data, run = tmp_path / "data", tmp_path / "run"
-    shutil.copytree(pictures, data)
+    shutil.copytree(image_folder, data)
     flags = [*SMALL, "--data-dir", str(data), "--workers", "0", "--workdir", str(run)]
     main([*flags, "--max-steps", "2"])
     (data / "train" / "china" / "000.jpg").unlink()
@@ -188,10 +188,10 @@ def test_a_signal_to_all_of_a_job_stops_it_cleanly_and_it_goes_on(finished, smal
     assert records(tmp_path)[-1]["step"] == stopped + 1
 
 
-def test_a_validation_set_of_its_own_chooses_the_checkpoint(pictures, tmp_path):
+def test_a_validation_set_of_its_own_chooses_the_checkpoint(image_folder, tmp_path):
     data = tmp_path / "data"
-    shutil.copytree(pictures, data)
-    shutil.copytree(pictures / "val", data / "test")
+    shutil.copytree(image_folder, data)
+    shutil.copytree(image_folder / "val", data / "test")
     (data / "test" / "flower" / "000.jpg").unlink()
     flags = ["--workers", "0", "--max-steps", "3", "--workdir", str(tmp_path / "run")]
     main([*SMALL, "--data-dir", str(data), *flags])
@@ -201,15 +201,15 @@ def test_a_validation_set_of_its_own_chooses_the_checkpoint(pictures, tmp_path):
     assert (images["val"], images["test"]) == (18, 17)
 
 
-def test_pictures_can_be_held_out_of_the_training_set(small, tmp_path):
+def test_images_can_be_held_out_of_the_training_set(small, tmp_path):
     flags = ["--val-size", "10", "--workers", "0", "--max-steps", "3", "--workdir", str(tmp_path)]
     main([*small, *flags])
     images = {r["kind"]: r["images"] for r in records(tmp_path)}
     assert (images["val"], images["test"]) == (10, 18)
 
 
-def test_a_run_is_evaluated_on_a_folder(finished, pictures, tmp_path):
-    flags = ["--dataset", "folder", "--data-dir", str(pictures), "--workers", "0", "--out", str(tmp_path)]
+def test_a_run_is_evaluated_on_a_folder(finished, image_folder, tmp_path):
+    flags = ["--dataset", "folder", "--data-dir", str(image_folder), "--workers", "0", "--out", str(tmp_path)]
     evaluate(["--weights", str(finished), *flags])
     found = json.loads((tmp_path / "evaluation.json").read_text())
     summary = json.loads((finished / "summary.json").read_text())
@@ -225,23 +225,31 @@ def test_a_run_is_evaluated_on_a_folder(finished, pictures, tmp_path):
         ([], ConfigError, "--dataset folder needs --data-dir FOLDER, which holds train/CLASS"),
         (["--data-dir", "nowhere"], DataError, "nowhere is no folder"),
         (["--data-dir", "{empty}"], DataError, "has no train folder"),
-        (["--data-dir", "{pictures}", "--image-size", "0"], ConfigError, "--image-size must be more than 0"),
-        (["--data-dir", "{pictures}", "--workers", "-1"], ConfigError, "--workers must be 0 or more"),
         (
-            ["--data-dir", "{pictures}", "--archive", "x"],
+            ["--data-dir", "{image_folder}", "--image-size", "0"],
+            ConfigError,
+            "--image-size must be more than 0",
+        ),
+        (["--data-dir", "{image_folder}", "--workers", "-1"], ConfigError, "--workers must be 0 or more"),
+        (
+            ["--data-dir", "{image_folder}", "--archive", "x"],
             ConfigError,
             "--archive and --mirror are not for",
         ),
-        (["--data-dir", "{pictures}", "--val-size", "60"], ConfigError, "--val-size: .*hold out fewer than"),
-        (["--data-dir", "{pictures}"], ConfigError, "--batch-size: a batch holds 1 to 60"),
-        (["--data-dir", "{pictures}", "--recipe", "paper"], ConfigError, "--recipe paper is for"),
+        (
+            ["--data-dir", "{image_folder}", "--val-size", "60"],
+            ConfigError,
+            "--val-size: .*hold out fewer than",
+        ),
+        (["--data-dir", "{image_folder}"], ConfigError, "--batch-size: a batch holds 1 to 60"),
+        (["--data-dir", "{image_folder}", "--recipe", "paper"], ConfigError, "--recipe paper is for"),
         (["--dataset", "imagenet2012", "--data-dir", "{empty}"], DataError, "imagenet2012 is not under"),
     ],
 )
-def test_what_cannot_be_is_one_line_with_a_way_out(pictures, tmp_path, flags, error, message):
+def test_what_cannot_be_is_one_line_with_a_way_out(image_folder, tmp_path, flags, error, message):
     empty = tmp_path / "empty"
     empty.mkdir()
-    flags = [flag.format(pictures=pictures, empty=empty) for flag in flags]
+    flags = [flag.format(image_folder=image_folder, empty=empty) for flag in flags]
     with pytest.raises(error, match=message) as caught:
         main([*flags, "--workdir", str(tmp_path / "run")])
     assert "\n" not in str(caught.value)
@@ -250,7 +258,7 @@ def test_what_cannot_be_is_one_line_with_a_way_out(pictures, tmp_path, flags, er
 
 @pytest.mark.slow
 @pytest.mark.parametrize("arch", ["resnet50", "resnext50_32x4d"])
-def test_imagenets_networks_train_on_cifars_pictures_enlarged(cifar10, arch, tmp_path):
+def test_imagenets_networks_train_on_cifars_images_enlarged(cifar10, arch, tmp_path):
     for part, split, count in (("train", cifar10.train, 48), ("val", cifar10.test, 8)):
         for i in range(count):
             folder = tmp_path / part / cifar10.class_names[split.labels[i]]

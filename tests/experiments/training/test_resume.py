@@ -154,7 +154,7 @@ def test_a_run_that_overwrote_another_can_be_resumed(small, tmp_path):
 
 
 def test_a_resume_where_no_run_is_starts_nothing(small, tmp_path):
-    with pytest.raises(ExperimentError, match="no run in .*new to resume"):
+    with pytest.raises(ExperimentError, match=r"no run in .*new to resume"):
         main([*small, "--max-steps", "2", "--resume", "--workdir", str(tmp_path / "new")])
     assert not (tmp_path / "new").exists()
 

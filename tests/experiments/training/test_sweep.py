@@ -127,7 +127,7 @@ def test_resnext_gives_all_networks_the_same_100_epochs():
 @pytest.mark.parametrize(
     ("flags", "dataset"),
     [
-        (["--stem", "imagenet", "--image-size", "224", "--data-dir", "pictures"], "folder"),
+        (["--stem", "imagenet", "--image-size", "224", "--data-dir", "image_folder"], "folder"),
         (["--dataset", "imagenet2012"], "imagenet2012"),
     ],
 )
