@@ -72,7 +72,7 @@ RECIPES: dict[str, Recipe] = {
         "64,000 steps as in He et al. 2015, section 4.2",
         "64,000 steps of batch 128, 0.1 divided by 10 at 32,000 and 48,000, weight decay 1e-4, 45,000 images "
         "to train on and 5,000 to choose by. Networks of 110 layers and more start at 0.01 until the "
-        "training error is below 80%. The paper subtracts the mean of every pixel, then pads; here pixels are "
+        "training error is below 80%. The paper subtracts the mean of every pixel and pads; here pixels are "
         "normalized per channel and padded black (--padding mean pads with the mean color). The paper's test "
         "accuracies on CIFAR-10: resnet20 91.25%, resnet56 93.03%, resnet110 93.57%.",
         Config(recipe="paper", optim=PAPER),
