@@ -47,6 +47,7 @@ def training(request):
     return step, state, batch
 
 
+@pytest.mark.slow
 def test_parameters_and_statistics_are_averaged_and_neither_is_disturbed(training):
     step, start, batch = training
     state, expected = jax.tree.map(jnp.copy, start), jax.tree.map(np.array, start.variables)

@@ -41,6 +41,7 @@ def assert_same(a: Any, b: Any) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.slow
 def test_round_trip(name: str) -> None:
     model = create_model(name)
     variables = numbers(model)
@@ -62,6 +63,7 @@ def test_round_trip(name: str) -> None:
         ("seminar_resnet", {}),
     ],
 )
+@pytest.mark.slow
 def test_round_trip_in_every_style(style: str, name: str, options: dict[str, Any]) -> None:
     model = create_model(name, **options)
     variables = numbers(model, (64, 64, 1))

@@ -75,6 +75,7 @@ def assert_close(found: Any, expected: np.ndarray, tolerance: float) -> None:
 
 @pytest.mark.parametrize("fold", [False, True], ids=["", "folded"])
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.slow
 def test_onnx_gives_the_logits(case: str, fold: bool) -> None:
     runtime = pytest.importorskip("onnxruntime", reason="runs ONNX, and onnxruntime is not installed")
     model, variables, image_shape = network(case)

@@ -70,6 +70,7 @@ def test_without_what_only_posix_has_plain_jax_runs():
 
 
 @pytest.mark.parametrize(("system", "machine"), [("linux", "aarch64"), ("darwin", "arm64")])
+@pytest.mark.slow
 def test_on_another_processor_or_system_plain_jax_runs(system, machine):
     result = run_after(
         f"import jax, platform, sys\nsys.platform = {system!r}\nplatform.machine = lambda: {machine!r}"
@@ -81,6 +82,7 @@ def test_on_another_processor_or_system_plain_jax_runs(system, machine):
     "name",
     ["jax.interpreters.mlir.ShardingContext", "jax.interpreters.ad.deflinear2", "jax.extend.core.Primitive"],
 )
+@pytest.mark.slow
 def test_a_jax_without_a_private_name_is_reported_in_one_line_and_xla_runs(name):
     module, _, attribute = name.rpartition(".")
     assert attribute in NEEDED[module]

@@ -50,6 +50,7 @@ def assert_same(actual, expected):
 
 
 @pytest.mark.skipif(jax.device_count() >= DEVICES, reason="this process has the devices")
+@pytest.mark.slow
 def test_the_rest_in_a_process_with_four_devices():
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={DEVICES}"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]

@@ -141,6 +141,7 @@ def test_gradients_per_example_average_to_the_batchs(model: Any, variables: Any)
 
 
 @pytest.mark.parametrize("train", [False, True])
+@pytest.mark.slow
 def test_hessian_vector_products_by_either_mode_agree(model: Any, variables: Any, train: bool) -> None:
     gradient = jax.grad(loss_of(model.clone(act=nn.tanh), variables, train=train))
     params = variables["params"]

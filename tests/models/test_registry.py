@@ -133,6 +133,7 @@ def test_parameters_and_shapes(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", IMAGENET)
+@pytest.mark.slow
 def test_imagenet_counts(name: str) -> None:
     result = summary(create_model(name, num_classes=1000, stem="imagenet"), (224, 224, 3))
     parameters, multiply_adds = IMAGENET[name]
@@ -152,6 +153,7 @@ def one_of_each_kind() -> list[str]:
 
 
 @pytest.mark.parametrize("name", one_of_each_kind())
+@pytest.mark.slow
 def test_training_and_evaluation(name: str) -> None:
     model, shape = small(name)
     images = jax.random.normal(jax.random.key(1), shape)

@@ -30,6 +30,7 @@ def test_decay_mask_leaves_out_batch_norm_and_biases():
 
 
 @pytest.mark.parametrize("name", ["resnet20", "preact_resnet20", "seminar_resnet"])
+@pytest.mark.slow
 def test_decay_mask_of_a_looped_network_is_that_of_the_network_written_out(name):
     options = {"stage_sizes": (3, 3), "widths": (4, 8)}
     images = jnp.zeros((1, 8, 8, 3))

@@ -103,6 +103,7 @@ def test_devices_mix_as_one_does(mode, size, accumulate):
 
 
 @pytest.mark.parametrize(("size", "accumulate"), [(8, 2), (4, 4)])
+@pytest.mark.slow
 def test_parts_of_a_batch_mix_as_the_batch_does(size, accumulate):
     """Also parts of a single image, which has no other one beside it."""
     found = train_on(Plan(data_mesh(jax.devices()[:1])), batches(size), MIX, accumulate=accumulate)

@@ -49,6 +49,7 @@ def assert_equals_pillow(found, expected, image):
         ("sharpness", ImageEnhance.Sharpness),
     ],
 )
+@pytest.mark.slow
 def test_enhancements_equal_pillows_at_every_magnitude(image, name, enhance):
     enhancer = enhance(as_pillow(image))
     dull = jax.jit(pillow.dull, static_argnums=1)(image, name)

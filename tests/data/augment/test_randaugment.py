@@ -66,6 +66,7 @@ def test_a_single_valued_image_survives_every_operation():
             np.testing.assert_array_equal(found, image)
 
 
+@pytest.mark.slow
 def test_randaugment_draws_every_operation_and_follows_its_key(image):
     images = jnp.asarray(image)
     first = jax.jit(jax.vmap(lambda key: ra.rand_augment(key, images, 1, 15)))(KEYS)

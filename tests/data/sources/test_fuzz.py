@@ -113,6 +113,7 @@ BOUNDED = settings(
 @pytest.mark.parametrize("name", FORMS)
 @BOUNDED
 @given(changes=damages())
+@pytest.mark.slow
 def test_a_damaged_file_is_read_or_refused(whole, tmp_path, name, changes):
     read_damaged(whole, tmp_path, name, changes)
 

@@ -57,6 +57,7 @@ def test_an_unknown_network_is_named():
 
 
 @pytest.mark.parametrize("framework", ["jax_resnet", "flax", "matmul"])
+@pytest.mark.slow
 def test_a_case_is_timed_in_its_own_process(framework):
     (timing,) = interleaved([tiny(framework)], rounds=2, round_seconds=0.01)
     assert len(timing.seconds) >= 3

@@ -43,6 +43,7 @@ def test_the_time_to_the_first_step_is_a_median_over_starts():
     assert (theirs[name], theirs["starts"]) == (4, 1)
 
 
+@pytest.mark.slow
 def test_both_programs_start_with_the_same_network_and_data(tmp_path, capsys):
     pytest.importorskip("torch", reason=TORCH)
     pytest.importorskip("sklearn", reason="the digits data set is scikit-learn's")

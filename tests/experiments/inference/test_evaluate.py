@@ -101,6 +101,7 @@ def test_fine_tuning_starts_from_the_weights(finished, exported, small, tmp_path
         )
 
 
+@pytest.mark.slow
 def test_fine_tuning_gives_another_class_count_a_fresh_head(small, tmp_path):
     model = create_model("resnet8", num_classes=7)
     variables = model.init(jax.random.key(5), np.zeros((1, 32, 32, 3), np.float32), train=False)

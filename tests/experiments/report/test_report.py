@@ -38,6 +38,7 @@ def true_labels(run):
         return arrays["labels"]
 
 
+@pytest.mark.slow
 def test_runs_that_differ_by_seed_are_one_row_of_mean_and_standard_deviation(runs, report):
     rows = json.loads((report / "report.json").read_text())["rows"]
     assert [(row["network"], row["seeds"]) for row in rows] == [("resnet8", [0, 1]), ("plain8", [0])]

@@ -52,6 +52,7 @@ def test_cifar100_has_a_hundred_classes(tiny):
 
 
 @pytest.mark.parametrize(("arch", "side"), [("mnist_cnn", 28), ("resnet8", 32)])
+@pytest.mark.slow
 def test_mnist_comes_in_the_size_that_the_network_was_made_for(tiny, arch, side):
     flags, run = tiny("mnist")
     mnist.main([*flags, "--arch", arch])

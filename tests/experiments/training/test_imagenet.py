@@ -127,6 +127,7 @@ def wait_for_line(run, words):
     raise AssertionError(f"the run never said {words!r}: {run.stderr.read()}")
 
 
+@pytest.mark.slow
 def test_a_signal_while_the_test_set_is_watched_leaves_nothing_out(finished, small, start, tmp_path):
     run = start(*small, "--workdir", tmp_path, module="experiments.imagenet")
     wait_for_step(tmp_path, 3)  # its record comes just before the test set is evaluated
@@ -146,6 +147,7 @@ def test_a_signal_while_the_test_set_is_watched_leaves_nothing_out(finished, sma
 
 
 @pytest.mark.parametrize("moment", ["before training", "after training"])
+@pytest.mark.slow
 def test_a_signal_where_nothing_is_trained_ends_a_run_at_once(small, start, tmp_path, moment):
     run = start(*small, "--max-steps", "1", "--workdir", tmp_path, module="experiments.imagenet")
     if moment == "after training":
@@ -161,6 +163,7 @@ def test_a_signal_where_nothing_is_trained_ends_a_run_at_once(small, start, tmp_
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_a_signal_to_all_of_a_job_stops_it_cleanly_and_it_goes_on(finished, small, tmp_path, number):
     run = subprocess.Popen(
         [sys.executable, "-m", "experiments.imagenet", *small, "--epochs", "400", "--workdir", tmp_path],

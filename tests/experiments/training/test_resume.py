@@ -51,6 +51,7 @@ def test_a_resumed_run_goes_on_as_if_it_had_never_stopped(finished, small, tmp_p
     assert_same_weights(tmp_path, finished)
 
 
+@pytest.mark.slow
 def test_averages_and_augmentations_go_on_as_if_the_run_had_never_stopped(small, tmp_path):
     every = [
         *("--ema", "0.9", "--randaugment", "1", "--cutout", "8", "--mixup", "0.2", "--cutmix", "1"),
@@ -66,6 +67,7 @@ def test_averages_and_augmentations_go_on_as_if_the_run_had_never_stopped(small,
     assert warm == pytest.approx([1e-4] * 6, rel=0.05)  # the error stays above 80%, the schedule is a cosine
 
 
+@pytest.mark.slow
 def test_steps_in_one_dispatch_leave_the_records_of_steps_one_by_one(small, tmp_path, monkeypatch):
     # As on an accelerator; here on CPU, where the program itself would take one at a time.
     monkeypatch.setattr(
@@ -194,6 +196,7 @@ def test_a_lost_best_checkpoint_is_named_at_once_and_the_last_is_reported(small,
     assert summary["test_accuracy"] > 0.5
 
 
+@pytest.mark.slow
 def test_alternating_flips_and_reflected_borders_go_on_as_if_never_stopped(small, tmp_path):
     flags = [
         *small,
@@ -223,6 +226,7 @@ def test_a_stop_between_validations_leaves_the_validations_of_the_whole_run(fini
     assert [parts[name] for name in names] == [whole[name] for name in names]
 
 
+@pytest.mark.slow
 def test_two_processes_cannot_share_a_folder(small, start, tmp_path):
     first = start(*small, "--workdir", tmp_path)
     wait_for_step(tmp_path, 5)

@@ -128,6 +128,7 @@ def test_without_a_validation_set_only_the_last_is_reported(small, tmp_path):
     assert [record["kind"] for record in read_metrics(tmp_path)] == ["train", "test"]
 
 
+@pytest.mark.slow
 def test_bf16_keeps_float32_parameters(small, tmp_path):
     from jax_resnet import checkpoint
 

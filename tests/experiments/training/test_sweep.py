@@ -63,6 +63,7 @@ def test_the_same_command_runs_only_what_is_missing(compared, small_members, tmp
     assert before.items() <= after.items()
 
 
+@pytest.mark.slow
 def test_a_longer_one_goes_on_from_the_shorter(compared, small_members, tmp_path, capsys):
     shutil.copytree(compared, tmp_path / "longer")
     compare.main([*small_members, "--max-steps", "3", "--workdir", str(tmp_path / "longer")])
@@ -75,6 +76,7 @@ def test_members_keep_the_settings_they_were_begun_with(compared, small_members)
         compare.main([*small_members, "--learning-rate", "0.01", "--workdir", str(compared)])
 
 
+@pytest.mark.slow
 def test_seeds_are_runs_of_their_own_and_continue(small, tmp_path, capsys):
     flags = [*small, *SHORT, "--seeds", "2", "--seed", "3", "--workdir", str(tmp_path)]
     cifar10.main(flags)
@@ -89,6 +91,7 @@ def test_seeds_are_runs_of_their_own_and_continue(small, tmp_path, capsys):
     assert summary(tmp_path / "seed3")["steps"] == 3
 
 
+@pytest.mark.slow
 def test_a_stopped_comparison_says_how_to_go_on(small_members, start, tmp_path):
     flags = [*small_members, "--max-steps", "100000", "--epochs", "9999", "--workdir", tmp_path]
     run = start(*flags, module="experiments.compare")

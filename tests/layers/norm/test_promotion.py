@@ -13,6 +13,7 @@ from jax_resnet.layers import BatchNorm, conv_implementation
 @pytest.mark.parametrize("implementation", ["auto", "xla"])
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 @pytest.mark.parametrize("train", [True, False])
+@pytest.mark.slow
 def test_nothing_is_promoted(implementation: Any, dtype: Any, train: bool) -> None:
     x = jax.random.normal(jax.random.key(0), (4, 5, 6, 8)).astype(dtype)
     norm = BatchNorm(dtype=dtype)

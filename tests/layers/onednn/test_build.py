@@ -61,6 +61,7 @@ def changed(tmp_path, old, new):
 
 
 @needs_onednn
+@pytest.mark.slow
 def test_a_failed_self_test_leaves_nothing_behind(monkeypatch, tmp_path):
     monkeypatch.setenv("JAX_RESNET_CACHE", str(tmp_path))
     wrong_padding = "before(p + 21, p + 23), after(p + 19, p + 21)"
@@ -112,6 +113,7 @@ def test_sanitizers_find_nothing_in_the_self_test(monkeypatch, tmp_path):
 
 
 @needs_onednn
+@pytest.mark.slow
 def test_two_processes_can_build_at_once(tmp_path):
     with ThreadPoolExecutor() as pool:
         results = list(

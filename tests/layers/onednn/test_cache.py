@@ -98,6 +98,7 @@ def is_intact(path):
 @pytest.mark.parametrize(
     "how", ["truncated", *(pytest.param(how, marks=pytest.mark.slow) for how in ("flipped", "no checksum"))]
 )
+@pytest.mark.slow
 def test_a_program_replaces_a_damaged_extension_and_says_so_in_one_line(how, tmp_path):
     good, _ = build.build()
     folder = tmp_path / "onednn"
