@@ -27,7 +27,7 @@ def open_regular(path: Path, limit: int | None = None) -> Any:
     """
     try:
         # Opening a pipe without a writer would wait for one.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except OSError as error:
         raise UnreadableError((error.strerror or "cannot be opened").lower()) from None
     except ValueError:
