@@ -5,6 +5,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+__all__ = ["replacing", "write_bytes", "write_text"]
+
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:

@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+__all__ = ["did_you_mean", "first_line"]
+
 
 def did_you_mean(name: str, known: Iterable[str], count: int = 2) -> str:
     """Names the nearest known names: ``"did you mean resnet20 or resnet26?"``; empty where none is near."""

@@ -16,6 +16,19 @@ from jax_resnet.layers import BatchNorm, conv_general_dilated, conv_implementati
 from jax_resnet.models import create_model
 from jax_resnet.train import create_state, make_train_step
 
+__all__ = [
+    "DTYPES",
+    "FlaxNorm",
+    "Step",
+    "evaluation_step",
+    "layer_step",
+    "make_network",
+    "matrix_product",
+    "prepare",
+    "training_step",
+    "waiting_step",
+]
+
 Step = Callable[[], None]
 DTYPES = {"f32": jnp.float32, "bf16": jnp.bfloat16}
 

@@ -12,6 +12,8 @@ from experiments.bench.torch_networks import TorchResNet, TorchVGG
 from jax_resnet.models.blocks import BottleneckBlock
 from jax_resnet.models.registry import find, stem_options, variant_options
 
+__all__ = ["DEVICE", "Step", "evaluation_step", "layer_step", "network", "prepare", "training_step"]
+
 Step = Callable[[], None]
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 

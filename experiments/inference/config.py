@@ -8,6 +8,8 @@ from experiments.program.errors import ConfigError
 from experiments.settings.datasets import DataSource, check_pixels
 from experiments.settings.fields import check_ranges, setting
 
+__all__ = ["EvaluateConfig", "ExportConfig", "NetworkConfig", "PredictConfig"]
+
 
 @dataclasses.dataclass(frozen=True)
 class NetworkConfig:

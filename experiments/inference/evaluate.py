@@ -26,6 +26,18 @@ from jax_resnet.data.classes import ClassNamesError, match_classes, parse_class_
 from jax_resnet.models.registry import find
 from jax_resnet.train import Network, make_eval_step
 
+__all__ = [
+    "IMAGE_SIZE",
+    "MirrorAverage",
+    "SelectedOutputs",
+    "evaluate_weights",
+    "load_for",
+    "match_outputs",
+    "normalization",
+    "per_class_accuracy",
+    "print_result",
+]
+
 # Height and width of streamed images where neither flag nor run says otherwise.
 IMAGE_SIZE = 224
 

@@ -12,6 +12,8 @@ from jax_resnet.data import Split
 from jax_resnet.parallel import process_shard
 from jax_resnet.parallel.collectives import allgather_rows
 
+__all__ = ["Evaluation", "evaluate"]
+
 
 class Evaluation(NamedTuple):
     """Means over every example, each counted once.

@@ -23,6 +23,19 @@ from jax_resnet.data.augment import normalize
 from jax_resnet.data.registry import DATASETS, get_spec
 from jax_resnet.models.registry import find
 
+__all__ = [
+    "READERS",
+    "Classifier",
+    "Prediction",
+    "as_json",
+    "find_named",
+    "load_classifier",
+    "predict",
+    "predict_images",
+    "print_table",
+    "usual_input",
+]
+
 READERS = 8  # threads; decoding releases Python's lock
 
 

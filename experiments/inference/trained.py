@@ -12,6 +12,8 @@ from experiments.program.errors import ConfigError
 from jax_resnet import checkpoint
 from jax_resnet.models import create_model
 
+__all__ = ["TrainedNetwork", "check_exists", "open_network"]
+
 
 class TrainedNetwork(NamedTuple):
     """A network with its weights.

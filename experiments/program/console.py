@@ -15,6 +15,8 @@ from rich.progress import (
 )
 from rich.table import Column
 
+__all__ = ["PLAIN_EVERY", "ROOM_FOR_BAR", "Console", "format_duration"]
+
 # Seconds between lines of progress where there is no terminal.
 PLAIN_EVERY = 10.0
 # Columns below which a bar is left out, so that steps, remaining time and status fit.

@@ -7,6 +7,8 @@ import traceback
 from experiments.program.errors import ConfigError, ExperimentError, Preempted
 from jax_resnet._text import first_line
 
+__all__ = ["LOST", "LOST_CODE", "exit_distributed", "init_distributed"]
+
 # Exit code of a process that ends because another did: the cause is to be found there.
 LOST_CODE = 75
 LOST = "another process of this run has ended; --resume continues from the last checkpoint"

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from jax_resnet.errors import JaxResnetError
 
+__all__ = ["ConfigError", "ExperimentError", "LaunchError", "Preempted", "Terminated"]
+
 
 class ConfigError(JaxResnetError):
     """An invalid setting; the message names the flag and a valid value."""

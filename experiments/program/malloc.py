@@ -10,6 +10,8 @@ import os
 import platform
 import sys
 
+__all__ = ["ENVIRONMENT_VARIABLE", "keep_freed_memory", "malloc_state", "peak_memory_bytes"]
+
 ENVIRONMENT_VARIABLE = "JAX_RESNET_MALLOC"
 
 # From malloc.h of glibc.

@@ -12,6 +12,8 @@ from experiments.program.malloc import keep_freed_memory
 from jax_resnet._cli import quiet_on_closed_pipe
 from jax_resnet.errors import JaxResnetError
 
+__all__ = ["ENDING_SIGNALS", "announce", "describe", "exit_code", "print_error", "start"]
+
 # Signals that ask a program to end; a closed terminal sends SIGHUP, which Windows does not have.
 ENDING_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 

@@ -14,6 +14,8 @@ import jax_resnet
 from experiments.program.malloc import malloc_state
 from jax_resnet import layers
 
+__all__ = ["commit", "device", "provenance", "usable_cores", "versions"]
+
 
 def versions() -> dict[str, str]:
     """Versions of the packages that the numbers depend on."""

@@ -17,6 +17,8 @@ from jax_resnet._files import replacing, write_text
 from jax_resnet.checkpoint import CHECKPOINTS
 from jax_resnet.parallel.collectives import broadcast_from_primary
 
+__all__ = ["OURS", "RunFolder", "open_run"]
+
 # All that --overwrite deletes: whatever else lies in the folder is somebody's.
 OURS = (
     "config.json",

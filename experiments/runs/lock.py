@@ -7,6 +7,8 @@ from typing import ClassVar
 
 from experiments.program.errors import ExperimentError
 
+__all__ = ["FolderLock"]
+
 try:
     import fcntl
 

@@ -6,6 +6,8 @@ from typing import Any
 
 from tensorboardX import SummaryWriter
 
+__all__ = ["RUNS", "TAGS", "TensorBoard"]
+
 # Names of records in TensorBoard, where each is a run of its own so that equal tags overlay.
 RUNS = {"train": "train", "val": "validation", "test": "test"}
 TAGS = ("loss", "accuracy", "learning_rate", "grad_norm", "images_per_second")

@@ -12,6 +12,8 @@ from jax_resnet.data import Dataset, Reporter, Split
 from jax_resnet.data.streaming.dataset import find_prepared, open_streamed
 from jax_resnet.data.streaming.folder import PARTS
 
+__all__ = ["STREAMED_DATASETS", "DataSource", "check_pixels"]
+
 # Data sets whose images are decoded as they are needed: folders of images, and ImageNet as TFDS prepares it.
 STREAMED_DATASETS = ("folder", "imagenet2012")
 

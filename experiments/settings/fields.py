@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 from experiments.program.errors import ConfigError
 
+__all__ = ["INT64_MAX", "Rules", "check_ranges", "flag_of", "from_dict", "groups_of", "rules_of", "setting"]
+
 INT64_MAX = 2**63 - 1
 
 

@@ -6,6 +6,8 @@ from typing import Literal
 from experiments.program.errors import ConfigError
 from experiments.settings.fields import setting
 
+__all__ = ["ParallelConfig"]
+
 
 @dataclasses.dataclass(frozen=True)
 class ParallelConfig:

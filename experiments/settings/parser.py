@@ -13,6 +13,8 @@ from experiments.program.errors import ConfigError
 from experiments.settings.fields import flag_of, groups_of, rules_of
 from jax_resnet._text import did_you_mean
 
+__all__ = ["About", "T", "parse_flags"]
+
 T = TypeVar("T")
 
 

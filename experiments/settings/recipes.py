@@ -11,6 +11,27 @@ from experiments.settings.config import Config, DataConfig, ModelConfig, OptimCo
 from experiments.settings.datasets import STREAMED_DATASETS
 from jax_resnet._text import did_you_mean
 
+__all__ = [
+    "CIFAR",
+    "DEFAULTS",
+    "GOYAL",
+    "IMAGENET_FORM",
+    "IMAGENET_RUN",
+    "MNIST",
+    "PAPER",
+    "PAPER_WITH_WARMUP",
+    "RECIPES",
+    "SEMINAR",
+    "STREAM",
+    "TEST_EVERY_EPOCH",
+    "VAL_IS_TEST",
+    "Recipe",
+    "choose",
+    "descriptions",
+    "recipes_for",
+    "summaries",
+]
+
 # The small digits of --dataset digits serve to try any recipe.
 CIFAR = ("cifar10", "cifar100", "digits")
 MNIST = ("mnist", "digits")

@@ -9,6 +9,8 @@ from experiments.program.errors import ConfigError
 from experiments.settings.config import Config
 from experiments.settings.fields import flag_of, from_dict, groups_of, rules_of
 
+__all__ = ["check_same", "may_change", "resumed_defaults", "saved_config"]
+
 
 def may_change(field: dataclasses.Field[Any]) -> bool:
     """Whether a resumed run may have another value here: nothing that its numbers depend on."""

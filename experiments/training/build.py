@@ -29,6 +29,8 @@ from jax_resnet.train import (
     make_train_steps,
 )
 
+__all__ = ["Experiment", "Steps", "build_experiment", "init_state", "make_model", "make_plan", "make_steps"]
+
 
 @dataclasses.dataclass(frozen=True)
 class Steps:

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 from experiments.program.start import announce
 
+__all__ = ["train_command"]
+
 
 def train_command(module: str, dataset: str, summary: str, args: Sequence[str] | None) -> None:
     """Parses the flags and trains.

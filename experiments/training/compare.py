@@ -16,6 +16,8 @@ from experiments.settings.config import Config
 from experiments.settings.fields import setting
 from experiments.settings.flags import about, parse_flags, peek, recipe_defaults
 
+__all__ = ["Comparison", "ComparisonConfig", "compare", "read_members"]
+
 
 class Comparison(NamedTuple):
     """What is compared.

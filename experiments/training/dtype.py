@@ -13,6 +13,8 @@ from experiments.settings.config import Config
 from experiments.settings.resume import saved_config
 from jax_resnet.layers import conv_general_dilated
 
+__all__ = ["WORTHWHILE", "convolution_seconds", "resolve_dtype"]
+
 # A 3x3 convolution from the middle of resnet20, and how often it is timed.
 IMAGES, SIDE, CHANNELS, REPEATS = 128, 16, 32, 5
 # bfloat16 must be faster by this factor: below it is noise, and float32 is the more exact.

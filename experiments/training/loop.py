@@ -23,6 +23,8 @@ from jax_resnet.data import Split
 from jax_resnet.parallel.collectives import process_max
 from jax_resnet.train import Batch, Metrics, TrainState
 
+__all__ = ["MAX_IN_FLIGHT", "InFlight", "Loop"]
+
 # Steps handed to the device before the oldest one's metrics are waited for: enough to keep it busy.
 MAX_IN_FLIGHT = 2
 

@@ -16,6 +16,8 @@ from experiments.runs.folder import RunFolder
 from experiments.training.build import Experiment
 from jax_resnet.train import Metrics
 
+__all__ = ["TrainingMetrics", "diverged"]
+
 # The remaining time is printed once, after this many steps or seconds, whichever comes first.
 ESTIMATE_AFTER_STEPS, ESTIMATE_AFTER_SECONDS = 20, 20.0
 

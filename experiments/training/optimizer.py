@@ -5,6 +5,8 @@ import optax
 from experiments.settings.config import OptimConfig
 from jax_resnet import optim
 
+__all__ = ["make_optimizer", "make_schedule"]
+
 
 def make_schedule(config: OptimConfig, total: int, per_epoch: int) -> optim.Schedule:
     """The learning rate at each of ``total`` steps, ``per_epoch`` of them per pass over the data."""

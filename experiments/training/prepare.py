@@ -11,6 +11,8 @@ from jax_resnet.data.splits import hold_out
 from jax_resnet.errors import BatchSizeError, ValSizeError
 from jax_resnet.models.registry import find
 
+__all__ = ["TrainingData", "prepare_data", "split_training"]
+
 # Images held out unless --val-size says otherwise: the 5,000 of He et al. 2015, or this fraction of fewer.
 HELD_OUT, HELD_OUT_FRACTION = 5000, 0.1
 

@@ -21,6 +21,8 @@ from jax_resnet import checkpoint
 from jax_resnet.errors import CheckpointError
 from jax_resnet.parallel.collectives import broadcast_from_primary
 
+__all__ = ["finish", "run", "test_checkpoint"]
+
 
 def run(config: Config, console: Console) -> dict[str, Any]:
     """Trains and tests; returns the content of ``summary.json``.

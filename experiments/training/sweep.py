@@ -14,6 +14,8 @@ from experiments.settings.resume import check_same, saved_config
 from experiments.training.run import run
 from jax_resnet.parallel.collectives import broadcast_from_primary
 
+__all__ = ["finished", "per_seed_configs", "print_mean_std", "run_all", "run_or_resume"]
+
 
 def per_seed_configs(config: Config, prefix: str = "") -> list[Config]:
     """One config per seed of ``--seeds``; with ``--workdir`` in its folders PREFIXseed0, PREFIXseed1, ..."""

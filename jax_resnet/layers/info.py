@@ -8,6 +8,8 @@ from jax_resnet.layers import interpreters
 from jax_resnet.layers.onednn.library import load
 from jax_resnet.layers.selection import Implementation, requested_implementation
 
+__all__ = ["LayersInfo", "info"]
+
 
 class LayersInfo(NamedTuple):
     """The convolution in use; ``str`` makes one line of it.

@@ -11,6 +11,8 @@ from typing import Any
 
 import jax
 
+__all__ = ["NEEDED", "PROBLEM", "TESTED", "define_primitive"]
+
 TESTED = "0.10 to 0.12"
 NEEDED = {
     "jax.extend.core": ("Primitive",),

@@ -10,6 +10,14 @@ import jax
 from jax_resnet._text import did_you_mean
 from jax_resnet.errors import ModelError
 
+__all__ = [
+    "ENVIRONMENT_VARIABLE",
+    "Implementation",
+    "check_implementation",
+    "conv_implementation",
+    "requested_implementation",
+]
+
 Implementation = Literal["auto", "xla", "jax", "onednn"]
 ENVIRONMENT_VARIABLE = "JAX_RESNET_CONV"
 

@@ -7,6 +7,8 @@ import jax
 from jax import lax
 from jax.sharding import AxisType
 
+__all__ = ["is_explicitly_sharded", "same_manual_axes"]
+
 
 def is_explicitly_sharded(*arrays: jax.Array) -> bool:
     """Returns whether shardings are part of the arrays' types; ``lax`` has rules for that, we have none."""

@@ -15,6 +15,8 @@ from jax_resnet.layers.conv.spec import ConvSpec
 from jax_resnet.layers.selection import Implementation, requested_implementation
 from jax_resnet.layers.sharding import is_explicitly_sharded, same_manual_axes
 
+__all__ = ["conv_general_dilated"]
+
 _IMAGES = ("NHWC", "HWIO", "NHWC")
 
 

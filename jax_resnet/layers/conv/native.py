@@ -12,6 +12,8 @@ from jax_resnet.layers.onednn.library import CONV, load
 from jax_resnet.layers.onednn.lowering import may_call_extension
 from jax_resnet.layers.onednn.problem import DTYPES, pack_problem
 
+__all__ = ["can_use", "groups_to_merge", "merge_groups", "native_conv", "problem_of"]
+
 # Measured: groups with fewer channels than this, on the wider side, are faster when merged.
 _MIN_GROUP_CHANNELS = 8
 

@@ -6,6 +6,8 @@ from jax import lax
 from jax_resnet.layers.conv.grouped import grouped_forward
 from jax_resnet.layers.conv.spec import ConvSpec, Kind, result_shape
 
+__all__ = ["cpu_forward", "dense_forward", "plain_conv", "pointwise_forward", "xla_forward"]
+
 
 def xla_forward(x: jax.Array, w: jax.Array, spec: ConvSpec) -> jax.Array:
     """Convolves by XLA's own operation."""

@@ -17,6 +17,8 @@ from jax_resnet.layers.conv.spec import ConvSpec, Kind, result_shape
 from jax_resnet.layers.interpreters import ad, define_primitive, mlir
 from jax_resnet.layers.selection import Implementation
 
+__all__ = ["bind_conv", "conv_p"]
+
 
 def bind_conv(
     a: jax.Array, b: jax.Array, kind: Kind, spec: ConvSpec, implementation: Implementation

@@ -4,6 +4,8 @@ from typing import Literal, NamedTuple
 
 from jax import lax
 
+__all__ = ["ConvSpec", "Kind", "result_shape"]
+
 # The three operations of a convolution y = x * w. Each is linear in both of its arguments, and the
 # derivatives of each are the other two: together they are closed under differentiation.
 Kind = Literal["forward", "input_gradient", "weight_gradient"]

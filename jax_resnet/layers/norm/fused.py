@@ -29,6 +29,8 @@ from jax_resnet.layers.norm.reductions import pair_sum
 from jax_resnet.layers.selection import Implementation, requested_implementation
 from jax_resnet.layers.sharding import is_explicitly_sharded, same_manual_axes
 
+__all__ = ["Arrays", "FusedSpec", "can_fuse", "cotangent_p", "fused_normalize", "norm_p", "tangent_p"]
+
 Arrays = Sequence[Any]
 
 

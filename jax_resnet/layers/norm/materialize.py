@@ -9,6 +9,8 @@ from jax import lax
 
 from jax_resnet.layers.interpreters import ad, define_primitive, mlir
 
+__all__ = ["materialize", "materialize_p"]
+
 
 def materialize(y: jax.Array, like: jax.Array) -> jax.Array:
     """Returns ``y``, on CPU in a way that makes XLA compute it once.

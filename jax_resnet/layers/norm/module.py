@@ -9,6 +9,8 @@ from jax_resnet.layers.norm.fused import can_fuse, fused_normalize
 from jax_resnet.layers.norm.normalize import affine, compute_dtype, count, normalize
 from jax_resnet.layers.norm.statistics import batch_axis_name
 
+__all__ = ["BatchNorm"]
+
 
 class BatchNorm(nn.Module):
     """Normalizes over every axis but the last, then optionally adds a residual and applies ReLU.

@@ -8,6 +8,8 @@ import numpy as np
 from jax_resnet.layers.onednn.library import NORM_BACKWARD, NORM_FORWARD, load
 from jax_resnet.layers.onednn.lowering import may_call_extension
 
+__all__ = ["can_use", "native_backward", "native_forward"]
+
 # Columns that the kernels read at once, and lanes per vector; see ``Shape`` in norm_kernels.h.
 _WIDE, _LANES = 64, 16
 

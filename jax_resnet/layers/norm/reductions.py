@@ -17,6 +17,8 @@ from jax import lax
 from jax_resnet.layers.interpreters import PROBLEM, ad, define_primitive, mlir
 from jax_resnet.layers.sharding import is_explicitly_sharded, same_manual_axes
 
+__all__ = ["Pair", "pair_broadcast", "pair_broadcast_p", "pair_sum", "pair_sum_p"]
+
 Pair = Sequence[jax.Array]
 
 

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 
 import jax
 
+__all__ = ["batch_axis_name", "batch_statistics_over"]
+
 # A user context is part of the key of every jit cache, and local to its thread.
 _axis_name = jax.make_user_context(default_value=None)
 

@@ -17,6 +17,21 @@ from jax_resnet._text import first_line
 from jax_resnet.errors import JaxResnetError
 from jax_resnet.layers.onednn import cache
 
+__all__ = [
+    "HERE",
+    "Recipe",
+    "UnavailableError",
+    "Wheels",
+    "build",
+    "cache_key",
+    "check_extension",
+    "check_platform",
+    "compile_extension",
+    "find_compiler",
+    "find_wheels",
+    "processor",
+]
+
 HERE = Path(__file__).parent
 _COMPILE_SECONDS, _TEST_SECONDS = 300, 60
 

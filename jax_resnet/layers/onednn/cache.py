@@ -16,6 +16,8 @@ from tempfile import TemporaryDirectory
 
 from jax_resnet._files import replacing
 
+__all__ = ["CACHE_VARIABLE", "cache_folder", "find", "keep", "work_folder"]
+
 CACHE_VARIABLE = "JAX_RESNET_CACHE"
 _WORK_PREFIX, _WORK_SECONDS = "build-", 3600
 _log = logging.getLogger("jax_resnet")

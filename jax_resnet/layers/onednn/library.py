@@ -13,6 +13,8 @@ import numpy as np
 from jax_resnet._text import first_line
 from jax_resnet.layers.onednn.build import UnavailableError, build
 
+__all__ = ["CONV", "Extension", "load", "thread_count"]
+
 CONV = "jax_resnet_onednn_conv"
 NORM_FORWARD, NORM_BACKWARD = "jax_resnet_norm_forward", "jax_resnet_norm_backward"
 _HANDLERS = {

@@ -4,6 +4,8 @@ from typing import Any
 
 from jax_resnet.layers.interpreters import mlir
 
+__all__ = ["may_call_extension"]
+
 
 def may_call_extension(ctx: Any) -> bool:
     """Returns whether the program runs here, on one device or, in ``shard_map``, on one device each.

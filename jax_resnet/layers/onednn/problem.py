@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+__all__ = ["DTYPES", "KINDS", "convolve", "pack_problem"]
+
 KINDS = ("forward", "input_gradient", "weight_gradient")
 DTYPES = ("float32", "bfloat16")
 

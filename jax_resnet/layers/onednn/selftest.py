@@ -13,6 +13,17 @@ import ml_dtypes
 import numpy as np
 from problem import DTYPES, KINDS, convolve, pack_problem  # type: ignore[import-not-found]
 
+__all__ = [
+    "CONVOLUTIONS",
+    "CONVOLUTION_ERROR",
+    "NORMS",
+    "NORM_ERROR",
+    "NUMPY_DTYPES",
+    "check_convolution",
+    "check_norm",
+    "main",
+]
+
 # Batch, size, inputs, outputs, kernel, stride, padding, dilation, groups.
 CONVOLUTIONS = (
     (2, 8, 16, 16, 3, 1, (1, 1), 1, 1),
