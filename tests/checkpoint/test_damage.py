@@ -159,6 +159,7 @@ CONFIGS = [
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config[:50])
 @pytest.mark.parametrize("listed", [True, False])
+@pytest.mark.slow
 def test_a_strange_config_is_one_error(broken, state, config, listed):
     folder = broken / "checkpoints" / "2"
     (folder / "config" / "metadata").write_text(config)

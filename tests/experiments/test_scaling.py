@@ -17,6 +17,7 @@ from experiments.program.errors import ConfigError
 from experiments.scaling import main
 
 
+@pytest.mark.slow
 def test_the_count_is_what_xla_adds_up():
     small = ["--arch", "resnet8", "--stem", "cifar", "--num-classes", "10", "--image-size", "8"]
     result = subprocess.run(

@@ -150,6 +150,7 @@ assert exported.call(np.load(sys.argv[2])[:2]).shape[0] == 2
 
 
 @pytest.mark.parametrize("case", ["basic", "loops", "mnist before activation"])
+@pytest.mark.slow
 def test_stablehlo_runs_where_only_jax_is(case: str, tmp_path: Path) -> None:
     pytest.importorskip("flatbuffers", reason="jax.export serializes with it, and it is not installed")
     model, variables, image_shape = network(case)

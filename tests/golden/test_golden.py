@@ -21,7 +21,7 @@ SLOW = {
     "torchvision_resnet50",
     "torchvision_resnext50_32x4d",
 }
-FLOAT64_ALWAYS = {"seed_003_preact_mnist"}
+FLOAT64_ALWAYS = {"seed_002_mnist_cnn"}
 
 # The tolerances of float32.
 LIMITS = {

@@ -33,6 +33,7 @@ def steps_of(name):
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnext50_32x4d"])
+@pytest.mark.slow
 def test_programs_for_accelerators_are_xla_operations_only(name):
     functions, arguments = steps_of(name)
     for function in functions:

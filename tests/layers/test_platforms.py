@@ -59,6 +59,7 @@ def assert_plain(result, in_use, reason):
     assert reason in line
 
 
+@pytest.mark.slow
 def test_without_what_only_posix_has_plain_jax_runs():
     removed = "sched_getaffinity sched_setaffinity fork register_at_fork getuid geteuid"
     result = run_after(

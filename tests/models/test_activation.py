@@ -61,6 +61,7 @@ def head(p: Any, x: jax.Array) -> jax.Array:
 @pytest.mark.parametrize(
     ("name", "reference"), [("resnet20", post_activation), ("preact_resnet18", pre_activation)]
 )
+@pytest.mark.slow
 def test_a_network_equals_its_reference(name: str, reference: Any, act: str) -> None:
     function = getattr(jax.nn, act)
     model = create_model(name, **TINY, act=function)
@@ -101,6 +102,7 @@ def test_relu_alone_is_computed_by_the_normalization(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["vgg11", "mnist_cnn", "mnist_preact_resnet", "seresnet18"])
+@pytest.mark.slow
 def test_every_network_has_the_option(name: str) -> None:
     small: dict[str, Any] = {} if name == "mnist_cnn" else {"stage_sizes": (1, 1), "widths": (16, 32)}
     images = jax.random.normal(jax.random.key(7), (2, 16, 16, 3))

@@ -206,6 +206,7 @@ print("same")
 """
 
 
+@pytest.mark.slow
 def test_a_batch_is_spread_over_a_mesh_by_hand() -> None:
     done = subprocess.run(
         [sys.executable, "-c", SHARDED],

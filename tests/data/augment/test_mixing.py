@@ -35,6 +35,7 @@ def test_cutmix_shows_as_much_of_each_image_as_lam_says():
 
 
 @pytest.mark.parametrize("alphas", [(0.4, 0.0), (0.0, 1.0), (0.4, 1.0)])
+@pytest.mark.slow
 def test_mixed_labels_add_up_and_say_what_is_in_the_image(alphas):
     mix = jax.jit(augment.make_mix(5, mixup_alpha=alphas[0], cutmix_alpha=alphas[1]))
     labels = jnp.asarray([0, 1, 2, 3, 3])

@@ -110,6 +110,7 @@ def test_parts_of_a_batch_mix_as_the_batch_does(size, accumulate):
     assert_same(found, alone(size))
 
 
+@pytest.mark.slow
 def test_the_step_mixes_each_image_with_the_one_before_it():
     """By hand: what the network sees is what augmentation and mixing give for the whole batch."""
     [batch] = batches(8, 1)
@@ -125,6 +126,7 @@ def test_the_step_mixes_each_image_with_the_one_before_it():
     np.testing.assert_allclose(metrics["loss"], expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_alternating_flips_follow_the_step_so_that_a_resumed_run_continues_bit_for_bit():
     plan = Plan(data_mesh(jax.devices()[:1]))
     some = batches(8, 5)

@@ -86,6 +86,7 @@ def test_processes_share_a_batch_and_the_pixels_in_it(dataset, count):
     assert_equal(whole, join(shares))
 
 
+@pytest.mark.slow
 def test_workers_change_nothing_wherever_a_run_is_stopped_and_resumed(dataset):
     whole = take(dataset.train, 7, seed=1)
     two = dataclasses.replace(dataset.train, workers=2)
@@ -237,6 +238,7 @@ def wait_until(condition, seconds=30):
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.slow
 def test_no_worker_outlives_the_process_it_works_for(image_folder, tmp_path, number):
     script = tmp_path / "stream.py"
     script.write_text(STREAM_FOREVER)

@@ -90,6 +90,7 @@ def test_an_evaluation_is_not_overwritten_unasked(finished, tmp_path):
         evaluate.main(["--weights", str(finished), "--dataset", "digits", "--out", str(tmp_path)])
 
 
+@pytest.mark.slow
 def test_fine_tuning_starts_from_the_weights(finished, exported, small, tmp_path):
     for source in (finished, exported):
         workdir = tmp_path / f"from-{source.name}"

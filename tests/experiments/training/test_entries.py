@@ -40,6 +40,7 @@ def summary(run):
     return json.loads((run / "summary.json").read_text())
 
 
+@pytest.mark.slow
 def test_cifar100_has_a_hundred_classes(tiny):
     flags, run = tiny("cifar100")
     cifar100.main([*flags, "--arch", "resnet8", "--recipe", "paper"])

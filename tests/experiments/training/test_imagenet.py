@@ -76,6 +76,7 @@ def test_a_folder_of_images_is_trained_and_tested_on(finished):
     assert config["data"]["mean"] == [0.485, 0.456, 0.406]
 
 
+@pytest.mark.slow
 def test_a_run_stopped_within_an_epoch_goes_on_bit_for_bit(finished, small, tmp_path):
     main([*small, "--workers", "2", "--max-steps", "4", "--workdir", str(tmp_path)])
     state = json.loads((tmp_path / "checkpoints" / "4" / "data" / "metadata").read_text())

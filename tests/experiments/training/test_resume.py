@@ -87,6 +87,7 @@ def test_steps_in_one_dispatch_leave_the_records_of_steps_one_by_one(small, tmp_
         np.testing.assert_allclose(*values, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_test_set_is_watched_and_kept_so_when_resumed(small, tmp_path, capsys):
     watched = [*small, "--test-every", "1", "--workdir", str(tmp_path)]
     main([*watched, "--max-steps", "41"])
@@ -97,6 +98,7 @@ def test_the_test_set_is_watched_and_kept_so_when_resumed(small, tmp_path, capsy
     assert len(metrics(tmp_path, "val")) == 2
 
 
+@pytest.mark.slow
 def test_max_steps_below_where_the_run_is_tests_it_again(small, tmp_path):
     main([*small, "--max-steps", "4", "--workdir", str(tmp_path)])
     main(["--resume", "--max-steps", "2", "--workdir", str(tmp_path)])
@@ -149,6 +151,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over(finished, small, tmp_path, c
     assert_same_weights(run, finished)
 
 
+@pytest.mark.slow
 def test_a_run_that_overwrote_another_can_be_resumed(small, tmp_path):
     main([*small, "--max-steps", "2", "--overwrite", "--workdir", str(tmp_path)])
     main(["--resume", "--max-steps", "3", "--workdir", str(tmp_path)])
@@ -177,6 +180,7 @@ def test_settings_lost_from_config_json_come_from_the_checkpoints(finished, tmp_
         assert after[group] == before[group]
 
 
+@pytest.mark.slow
 def test_a_lost_best_checkpoint_is_named_at_once_and_the_last_is_reported(small, tmp_path, capsys):
     main([*small, "--max-steps", "82", "--workdir", str(tmp_path)])
     records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
@@ -215,6 +219,7 @@ def test_alternating_flips_and_reflected_borders_go_on_as_if_never_stopped(small
     assert_same_weights(tmp_path / "parts", tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_stop_between_validations_leaves_the_validations_of_the_whole_run(finished, small, tmp_path):
     main([*small, "--max-steps", "50", "--workdir", str(tmp_path)])
     stopped = metrics(tmp_path, "val")

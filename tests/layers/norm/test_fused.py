@@ -71,6 +71,7 @@ def assert_right(run, shape, residual, relu, dtype, seed=0):
         ((33, 64), True, True),
     ],
 )
+@pytest.mark.slow
 def test_forward_and_backward_equal_the_formula(run, shape, residual, relu, dtype):
     assert_right(run, shape, residual, relu, dtype)
 
