@@ -1,5 +1,7 @@
 """Lists the programs: python -m experiments."""
 
+from jax_resnet._cli import quiet_on_closed_pipe
+
 PROGRAMS = {
     "training": {
         "cifar10": "trains a network on CIFAR-10",
@@ -38,4 +40,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with quiet_on_closed_pipe():
+        main()
