@@ -2,36 +2,23 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from flax import linen as nn
 
 from experiments.inference.config import ExportConfig
-from experiments.inference.network import count_outputs, read_variables
+from experiments.inference.network import count_outputs
+from experiments.inference.trained import TrainedNetwork, open_network
 from experiments.program.errors import ConfigError, ExperimentError
 from jax_resnet import checkpoint
 from jax_resnet._files import write_bytes
 from jax_resnet.convert import to_torch, write_state_dict
 from jax_resnet.convert.keys import check_style
 from jax_resnet.errors import ExportError, WeightsError
-from jax_resnet.models import create_model, fold_batch_norm
+from jax_resnet.models import fold_batch_norm
 from jax_resnet.models.registry import find
 
-__all__ = ["Network", "export", "read_network"]
-
-
-class Network(NamedTuple):
-    """A network to export.
-
-    Attributes:
-        model: The network.
-        variables: ``{"params", "batch_stats"}``.
-        config: What a checkpoint of it says: ``config["model"]``, and ``config["data"]`` where known.
-    """
-
-    model: nn.Module
-    variables: dict[str, Any]
-    config: dict[str, Any]
+__all__ = ["export"]
 
 
 def export(config: ExportConfig) -> str:
@@ -47,7 +34,7 @@ def export(config: ExportConfig) -> str:
         check_style(config.style)
     except WeightsError as error:
         raise ConfigError(f"--style: {error}") from None
-    network = read_network(config)
+    network = open_network(config.source, config.network, say=print)
     out = Path(config.out or "")
     write = {
         "stablehlo": _write_program,
@@ -64,36 +51,10 @@ def export(config: ExportConfig) -> str:
     return f"wrote {out} ({size / 1e6:.1f} MB): {about}"
 
 
-def read_network(config: ExportConfig) -> Network:
-    """Reads the network that is to be exported.
-
-    Raises:
-        ConfigError: A file without ``--arch``, an unknown network, or weights that do not fit it.
-        jax_resnet.errors.CheckpointError: The checkpoint cannot be read.
-    """
-    network = config.network
-    if Path(config.source).is_dir():
-        return Network(*checkpoint.restore(config.source, network.which)[:3])
-    if network.arch is None:
-        raise ConfigError("--arch NAME is needed: a file of weights does not name its network")
-    arguments: dict[str, Any] = {"name": network.arch, "stem": network.stem}
-    if network.variant is not None:
-        arguments["variant"] = network.variant
-    if network.shortcut != "default":
-        arguments["shortcut"] = network.shortcut
-    try:
-        model = create_model(**arguments)
-    except ValueError as error:
-        raise ConfigError(f"--arch {network.arch}: {error}") from None
-    variables = read_variables(config.source, model, say=print)
-    arguments["num_classes"] = count_outputs(variables) or 0
-    return Network(create_model(**arguments), variables, {"model": arguments})
-
-
-def _write_program(config: ExportConfig, network: Network, out: Path) -> str:
+def _write_program(config: ExportConfig, network: TrainedNetwork, out: Path) -> str:
     from jax_resnet.export import to_onnx, to_stablehlo
 
-    data = network.config.get("data", {})
+    data = network.data
     shape = config.image_shape or tuple(data.get("image_shape") or _usual_shape(network))
     mean, std = config.mean or data.get("mean"), config.std or data.get("std")
     serialize: Callable[..., bytes] = to_onnx if config.format == "onnx" else to_stablehlo
@@ -104,21 +65,21 @@ def _write_program(config: ExportConfig, network: Network, out: Path) -> str:
     return f"{kind} (N, {size}) to float32 logits (N, {count_outputs(network.variables) or 'features'})"
 
 
-def _usual_shape(network: Network) -> tuple[int, int, int]:
+def _usual_shape(network: TrainedNetwork) -> tuple[int, int, int]:
     """The shape of the images that the network was made for; large for stems for large images."""
     height, width, channels = find(network.config["model"]["name"]).image_shape
     large = str(getattr(network.model, "stem", "")).startswith("imagenet")
     return (224, 224, channels) if large else (height, width, channels)
 
 
-def _write_state_dict(config: ExportConfig, network: Network, out: Path) -> str:
+def _write_state_dict(config: ExportConfig, network: TrainedNetwork, out: Path) -> str:
     model, variables = _folded(config, network)
     state_dict = to_torch(variables, model, config.style)
     _write(out, lambda: write_state_dict(out, state_dict))
     return f"a state_dict of {len(state_dict)} arrays with names as in {config.style}"
 
 
-def _write_checkpoint(config: ExportConfig, network: Network, out: Path) -> str:
+def _write_checkpoint(config: ExportConfig, network: TrainedNetwork, out: Path) -> str:
     _, variables = _folded(config, network)
     settings = dict(network.config)
     if config.fold:
@@ -127,7 +88,7 @@ def _write_checkpoint(config: ExportConfig, network: Network, out: Path) -> str:
     return "a checkpoint, which jax_resnet.checkpoint.restore and orbax read"
 
 
-def _folded(config: ExportConfig, network: Network) -> tuple[nn.Module, dict[str, Any]]:
+def _folded(config: ExportConfig, network: TrainedNetwork) -> tuple[nn.Module, dict[str, Any]]:
     if not config.fold:
         return network.model, network.variables
     try:

@@ -22,14 +22,22 @@ class TrainedNetwork(NamedTuple):
         name: Name of the network.
         model: The network.
         variables: ``{"params", "batch_stats"}``.
-        data: What is known of the data it was trained on: ``name``, ``mean``, ``std``, ``class_names``,
-            ``image_shape``; empty for a file of weights.
+        config: What a checkpoint of it says: ``config["model"]``, the arguments of ``create_model``, and more
+            where the network comes from a checkpoint.
     """
 
     name: str
     model: nn.Module
     variables: dict[str, Any]
-    data: dict[str, Any]
+    config: dict[str, Any]
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What is known of the data it was trained on: ``name``, ``mean``, ``std``, ``class_names``,
+        ``image_shape``; empty for a file of weights.
+        """
+        data: dict[str, Any] = self.config.get("data", {})
+        return data
 
 
 def check_exists(path: str, flag: str) -> None:
@@ -58,14 +66,19 @@ def open_network(path: str, config: NetworkConfig, say: Callable[[str], None]) -
         model, variables, written = checkpoint.restore(
             path, config.which, on_broken=lambda step, reason: say(f"checkpoint {step} is damaged: {reason}")
         )
-        return TrainedNetwork(written["model"]["name"], model, variables, written.get("data", {}))
+        return TrainedNetwork(written["model"]["name"], model, variables, written)
     if config.arch is None:
         raise ConfigError("--arch NAME is needed: a file of weights does not name its network")
-    options: dict[str, Any] = {} if config.shortcut == "default" else {"shortcut": config.shortcut}
+    arguments: dict[str, Any] = {"name": config.arch, "stem": config.stem}
+    if config.variant is not None:
+        arguments["variant"] = config.variant
+    if config.shortcut != "default":
+        arguments["shortcut"] = config.shortcut
     try:
-        model = create_model(config.arch, stem=config.stem, variant=config.variant, **options)
+        model = create_model(**arguments)
     except ValueError as error:
         raise ConfigError(f"--arch {config.arch}: {error}") from None
     variables = read_variables(path, model, say)
-    model = model.clone(num_classes=count_outputs(variables) or 0)
-    return TrainedNetwork(config.arch, model, variables, {})
+    arguments["num_classes"] = count_outputs(variables) or 0
+    model = model.clone(num_classes=arguments["num_classes"])
+    return TrainedNetwork(config.arch, model, variables, {"model": arguments})
