@@ -1,6 +1,8 @@
 """The settings of a training run. These classes are the command line: a field is a flag."""
 
 import dataclasses
+import math
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,6 +32,14 @@ class ModelConfig:
         None,
         "Initial weights: a run folder or a file; the head is new where the number of classes differs.",
         metavar="PATH",
+    )
+    act: str | None = setting(
+        None, "Activation: relu, gelu, silu, ... (default: the network's).", metavar="NAME"
+    )
+    whiten: bool = setting(
+        False,
+        "Initialize the first convolution so that it whitens patches of the training images (Jordan 2024); "
+        "--freeze stem_conv/kernel keeps it so.",
     )
     dtype: Literal["f32", "bf16", "auto"] = setting(
         "f32",
@@ -106,8 +116,10 @@ class DataConfig(DataSource):
 class OptimConfig:
     """Optimizer and length."""
 
-    optimizer: Literal["sgd", "adam", "adamw"] = setting(
-        "sgd", "Optimizer, as PyTorch defines it; adam and adamw need a learning rate of about 0.001."
+    optimizer: Literal["sgd", "adam", "adamw", "muon"] = setting(
+        "sgd",
+        "Optimizer: sgd, adam and adamw are PyTorch's, the last two need a learning rate of about 0.001; "
+        "muon makes the momentum of convolutions orthogonal and is sgd for all else.",
     )
     batch_size: int = setting(128, "Images per step, over all devices.", above=0, common=True)
     epochs: int = setting(
@@ -118,7 +130,21 @@ class OptimConfig:
     scale_learning_rate: bool = setting(
         False, "Multiply the learning rate by batch size / 256 (Goyal et al. 2017, section 2.1)."
     )
-    schedule: Literal["constant", "step", "cosine", "one-cycle"] = setting(
+    rates: tuple[str, ...] = setting(
+        (),
+        "Factors of the learning rate for some parameters, such as head=2 bias=64; names as in --freeze.",
+        metavar="NAME=FACTOR",
+    )
+    freeze: tuple[str, ...] = setting(
+        (),
+        "Parts that keep their weights, and their BatchNorm statistics: stem stage1 ...; or parameters: "
+        "scale, stem_conv/kernel.",
+        metavar="NAME",
+    )
+    clip_norm: float = setting(
+        0.0, "Largest L2 norm of the gradient, which is scaled down to it; 0 turns it off.", at_least=0
+    )
+    schedule: Literal["constant", "step", "linear", "cosine", "one-cycle"] = setting(
         "cosine", "Learning rate over the training."
     )
     milestones: tuple[float, ...] = setting(
@@ -166,8 +192,26 @@ class OptimConfig:
         """
         if list(self.milestones) != sorted(set(self.milestones)):
             raise ConfigError("--milestones must ascend, such as --milestones 0.5 0.75")
-        if self.nesterov and (self.optimizer != "sgd" or not self.momentum):
+        if self.nesterov and (self.optimizer not in ("sgd", "muon") or not self.momentum):
             raise ConfigError("--nesterov is a form of sgd's momentum: leave it out, or --optimizer sgd")
+        self.rate_factors()
+
+    def rate_factors(self) -> dict[str, float]:
+        """What ``--rates`` says: from names to factors.
+
+        Raises:
+            ConfigError: It is not NAME=FACTOR with a finite factor of at least 0.
+        """
+        factors: dict[str, float] = {}
+        for text in self.rates:
+            name, _, factor = text.partition("=")
+            try:
+                factors[name] = float(factor)
+            except ValueError:
+                factors[name] = math.nan
+            if not name or not factors[name] >= 0 or math.isinf(factors[name]):
+                raise ConfigError(f"--rates takes NAME=FACTOR, such as head=2, not {text!r}")
+        return factors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -289,6 +333,10 @@ class Config:
             arguments["shortcut"] = self.model.shortcut
         if self.model.zero_init_residual:
             arguments["zero_init_residual"] = True
+        if parts := self._frozen_parts():
+            arguments["frozen"] = parts
+        if self.model.act is not None:
+            arguments["act"] = self.model.act
         if self.model.dtype == "bf16":
             arguments["dtype"] = "bfloat16"
         if self.model.norm_momentum is not None:
@@ -296,3 +344,13 @@ class Config:
         if self.model.scan_layers:
             arguments["scan_layers"] = True
         return arguments
+
+    def _frozen_parts(self) -> list[str]:
+        """The parts in ``--freeze`` whose BatchNorm statistics stay, where the network has them."""
+        from jax_resnet.models.registry import find
+
+        parts = [name for name in self.optim.freeze if re.fullmatch(r"stem|stage\d+|final", name)]
+        try:
+            return parts if parts and hasattr(find(self.model.arch).network, "frozen") else []
+        except ValueError:  # no such network, which another check reports
+            return []

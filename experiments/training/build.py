@@ -13,10 +13,12 @@ from experiments.program.errors import ConfigError, ExperimentError
 from experiments.settings.config import Config
 from experiments.training.optimizer import make_optimizer, make_schedule
 from experiments.training.prepare import TrainingData, prepare_data
+from experiments.training.whiten import whitened
 from jax_resnet import optim
 from jax_resnet.data import Dataset, Split
 from jax_resnet.data.augment import make_augment, make_mix, normalize
 from jax_resnet.data.order import Batches
+from jax_resnet.errors import TrainError
 from jax_resnet.models import create_model
 from jax_resnet.parallel import Plan, data_mesh, process_shard
 from jax_resnet.train import (
@@ -170,16 +172,20 @@ def init_state(
     """The initial state: fresh, or from ``--init-from``; with a moving average for ``--ema``.
 
     Raises:
-        ConfigError: The weights of ``--init-from`` do not fit.
+        ConfigError: The weights of ``--init-from`` or the names of ``--freeze`` or ``--rates`` do not fit.
         ExperimentError: The network cannot take the images.
     """
     try:
         state = create_state(model, tx, jax.random.key(config.run.seed), data.image_shape)
+    except TrainError as error:  # the optimizer's: a name that matches nothing
+        raise ConfigError(f"--freeze, --rates: {error}") from None
     except (ValueError, TypeError) as error:
         size = "x".join(map(str, data.image_shape))
         raise ExperimentError(
             f"{config.model.arch} cannot take {data.name}'s {size} images: {error}"
         ) from None
+    if config.model.whiten:
+        state = state.replace(params=whitened(state.params, data))
     if config.model.init_from:
         variables = initialize_from(config.model.init_from, model, state.variables)
         state = state.replace(**variables)

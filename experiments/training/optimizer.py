@@ -16,6 +16,8 @@ def make_schedule(config: OptimConfig, total: int, per_epoch: int) -> optim.Sche
     elif config.schedule == "step":
         edges = [round(fraction * total) for fraction in config.milestones]
         schedule = optim.piecewise(peak, edges, config.factor)
+    elif config.schedule == "linear":
+        schedule = optim.linear(peak, total)
     elif config.schedule == "cosine":
         schedule = optim.cosine(peak, total)
     else:
@@ -25,10 +27,18 @@ def make_schedule(config: OptimConfig, total: int, per_epoch: int) -> optim.Sche
 
 
 def make_optimizer(config: OptimConfig, schedule: optim.Schedule) -> optax.GradientTransformation:
-    """The optimizer at the schedule's learning rate."""
+    """The optimizer; its ``init`` raises TrainError for a name that matches no parameter."""
     mask = None if config.decay_all else optim.decay_mask
     if config.optimizer == "sgd":
         tx = optim.sgd(
+            schedule,
+            momentum=config.momentum,
+            nesterov=config.nesterov,
+            weight_decay=config.weight_decay,
+            mask=mask,
+        )
+    elif config.optimizer == "muon":
+        tx = optim.muon(
             schedule,
             momentum=config.momentum,
             nesterov=config.nesterov,
@@ -43,4 +53,12 @@ def make_optimizer(config: OptimConfig, schedule: optim.Schedule) -> optax.Gradi
             decoupled=config.optimizer == "adamw",
             mask=mask,
         )
-    return optax.chain(tx, optim.warm_up_by_error(config.warmup_error)) if config.warmup_error else tx
+    parts = [tx]
+    if config.clip_norm:
+        parts.insert(0, optax.clip_by_global_norm(config.clip_norm))
+    if config.rates:
+        parts.append(optim.scale_by_group(config.rate_factors()))
+    if config.warmup_error:
+        parts.append(optim.warm_up_by_error(config.warmup_error))
+    tx = optax.chain(*parts) if len(parts) > 1 else tx
+    return optim.freeze(tx, *config.freeze) if config.freeze else tx

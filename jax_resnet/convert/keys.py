@@ -31,6 +31,10 @@ ONE_FORM: tuple[Rule, ...] = (
     (rf"MnistPreActResNet/{BLOCK}/shortcut_conv", lambda s, b: f"res{s}.{b - 1}.identity"),
     (r"MnistPreActResNet/dense(\d+)", lambda n: f"dense{n}"),
     (r"MnistPreActResNet/head", lambda: "dense2"),
+    # airbench94: the activation is layer 0 of its nn.Sequential.
+    (r"WhitenedResNet/stem_conv", lambda: "whiten"),
+    (r"WhitenedResNet/stage(\d+)_(conv|norm)(\d+)", lambda s, kind, n: f"layers.{s}.{kind}{n}"),
+    (r"WhitenedResNet/head", lambda: "head"),
 )
 
 PYTORCH_CIFAR: tuple[Rule, ...] = (
@@ -115,7 +119,7 @@ def _torch_module(path: str, network: str, style: str) -> str:
     for pattern, name in (*ONE_FORM, *STYLES[style]):
         subject = f"{network}/{path}" if pattern[0].isupper() else path
         if match := re.fullmatch(pattern, subject):
-            return name(*map(int, match.groups()))
+            return name(*(int(part) if part.isdigit() else part for part in match.groups()))
     raise WeightsError(f"no PyTorch name is known for {path} of {network} in style {style!r}")
 
 

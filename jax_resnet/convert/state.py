@@ -16,7 +16,7 @@ from jax_resnet.convert.mismatch import describe_mismatch, hint
 from jax_resnet.convert.template import Path, Shape, stem_kernel, template, torch_shape, written_out
 from jax_resnet.convert.unwrap import COUNTERS, unwrap
 from jax_resnet.errors import WeightsError
-from jax_resnet.models.resnet import head_init
+from jax_resnet.models.initializers import head_init
 from jax_resnet.models.stack import stack_blocks, unstack_blocks
 
 __all__ = ["count_classes", "find_style", "from_torch", "to_torch"]

@@ -11,6 +11,8 @@ from jax_resnet.models.resnet import ResNet
 from jax_resnet.models.stack import stack_blocks, unstack_blocks
 from jax_resnet.models.summary import Summary, summary
 from jax_resnet.models.vgg import VGG
+from jax_resnet.models.whitened import WhitenedResNet
+from jax_resnet.models.whitening import whitening_kernel
 
 __all__ = [
     "VGG",
@@ -24,6 +26,7 @@ __all__ = [
     "Model",
     "ResNet",
     "Summary",
+    "WhitenedResNet",
     "create_model",
     "feature_info",
     "fold_batch_norm",
@@ -31,4 +34,5 @@ __all__ = [
     "stack_blocks",
     "summary",
     "unstack_blocks",
+    "whitening_kernel",
 ]

@@ -16,10 +16,11 @@ from jax_resnet.models.mnist import MnistCNN, MnistPreActResNet
 from jax_resnet.models.registry import Row, find, stem_options, variant_options
 from jax_resnet.models.resnet import ResNet
 from jax_resnet.models.vgg import VGG
+from jax_resnet.models.whitened import WhitenedResNet
 
 __all__ = ["BLOCKS", "Model", "ResNetName", "VGGName", "create_model"]
 
-Model = ResNet | VGG | MnistCNN | MnistPreActResNet
+Model = ResNet | VGG | MnistCNN | MnistPreActResNet | WhitenedResNet
 
 # The listed networks by class, so that a type checker knows what ``create_model("resnet18")`` returns.
 VGGName = Literal["vgg11", "vgg13", "vgg16", "vgg19"]
@@ -131,6 +132,10 @@ def create_model(name: Literal["mnist_cnn"], *, num_classes: int = ..., **overri
 def create_model(
     name: Literal["mnist_preact_resnet"], *, num_classes: int = ..., **overrides: Any
 ) -> MnistPreActResNet: ...
+@overload
+def create_model(
+    name: Literal["airbench94", "whitened_resnet8"], *, num_classes: int = ..., **overrides: Any
+) -> WhitenedResNet: ...
 @overload
 def create_model(
     name: str, *, num_classes: int = ..., stem: str = ..., variant: str | None = ..., **overrides: Any

@@ -12,8 +12,8 @@ from jax_resnet.layers import BatchNorm, conv_general_dilated
 from jax_resnet.models.activation import Activation, check_activation
 from jax_resnet.models.blocks import BasicBlock
 from jax_resnet.models.dtypes import wide_dtype
+from jax_resnet.models.initializers import he_normal, head_init
 from jax_resnet.models.limits import check_classes, check_dtype, check_stages
-from jax_resnet.models.resnet import he_normal, head_init
 from jax_resnet.models.stem import as_images, check_image_channels
 
 __all__ = ["MnistCNN", "MnistPreActResNet"]

@@ -14,6 +14,7 @@ from jax_resnet.models.limits import MAX_CHANNELS, MAX_LAYERS
 from jax_resnet.models.mnist import MnistCNN, MnistPreActResNet
 from jax_resnet.models.resnet import ResNet
 from jax_resnet.models.vgg import VGG
+from jax_resnet.models.whitened import WhitenedResNet
 
 __all__ = ["Row", "find", "list_models", "stem_options", "variant_options"]
 
@@ -41,6 +42,7 @@ PREACT = "He et al. 2016, Identity mappings in deep residual networks"
 RESNEXT = "Xie et al. 2017, Aggregated residual transformations for deep neural networks"
 WIDE = "Zagoruyko and Komodakis 2016, Wide residual networks"
 SE = "Hu et al. 2018, Squeeze-and-excitation networks"
+AIRBENCH = "Jordan 2024, 94% on CIFAR-10 in 3.29 seconds on a single GPU"
 VGG_PAPER = "Simonyan and Zisserman 2015, Very deep convolutional networks, with BatchNorm"
 
 CIFAR_WIDTHS = (16, 32, 64)
@@ -104,6 +106,8 @@ NAMED: dict[str, Row] = {
     "vgg19": Row(VGG, {"stage_sizes": (2, 2, 4, 4, 4)}, VGG_PAPER),
     "mnist_cnn": Row(MnistCNN, {}, "LeCun et al. 1998, after LeNet-5", image_shape=(28, 28, 1)),
     "mnist_preact_resnet": Row(MnistPreActResNet, {}, f"{PREACT}, at MNIST's size", image_shape=(28, 28, 1)),
+    "airbench94": Row(WhitenedResNet, {"residual": False, "act": "gelu"}, AIRBENCH),
+    "whitened_resnet8": Row(WhitenedResNet, {}, f"{AIRBENCH}, with shortcuts and ReLU"),
     "seminar_resnet": Row(
         ResNet,
         {

@@ -13,6 +13,7 @@ from jax_resnet.layers import BatchNorm, conv_general_dilated
 from jax_resnet.models.activation import Activation, check_activation, normalize_and_activate
 from jax_resnet.models.dtypes import wide_dtype
 from jax_resnet.models.fold import FoldedNorm
+from jax_resnet.models.initializers import he_normal, head_init
 from jax_resnet.models.limits import (
     check_channels,
     check_choice,
@@ -24,12 +25,7 @@ from jax_resnet.models.limits import (
 )
 from jax_resnet.models.stem import STEMS, apply_stem, as_images, check_image_channels
 
-__all__ = ["ResNet", "he_normal", "head_init"]
-
-# He et al. 2015, "Delving deep into rectifiers", equation 10: variance 2 / fan-in.
-he_normal = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
-# Uniform in +-1 / sqrt(fan-in), as PyTorch's Linear.
-head_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+__all__ = ["ResNet"]
 
 
 def in_loop(run: Callable[..., Any], length: int) -> Callable[..., Any]:

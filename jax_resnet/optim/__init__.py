@@ -1,8 +1,17 @@
-"""SGD, Adam and AdamW as in PyTorch, learning-rate schedules, and transformations of groups of parameters."""
+"""SGD, Adam and AdamW as in PyTorch, Muon, schedules, and transformations of groups of parameters."""
 
 from jax_resnet.optim.groups import decay_mask, freeze, matching, scale_by_group
+from jax_resnet.optim.muon import muon, normalize_filters
 from jax_resnet.optim.optimizers import ScalarOrSchedule, adam, sgd
-from jax_resnet.optim.schedules import Schedule, cosine, one_cycle, one_cycle_momentum, piecewise, warmup
+from jax_resnet.optim.schedules import (
+    Schedule,
+    cosine,
+    linear,
+    one_cycle,
+    one_cycle_momentum,
+    piecewise,
+    warmup,
+)
 from jax_resnet.optim.warm_up import WarmUpState, warm_up_by_error
 
 __all__ = [
@@ -13,7 +22,10 @@ __all__ = [
     "cosine",
     "decay_mask",
     "freeze",
+    "linear",
     "matching",
+    "muon",
+    "normalize_filters",
     "one_cycle",
     "one_cycle_momentum",
     "piecewise",

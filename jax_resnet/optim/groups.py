@@ -2,7 +2,8 @@
 
 Patterns are those of ``fnmatch``. A pattern matches a parameter if it matches one name on the parameter's
 path, or the start of one up to an underscore: "head" matches ``head/kernel``, "bias" every bias, "stage1"
-all of ``stage1_block1/...``, "stage*" all blocks.
+all of ``stage1_block1/...``, "stage*" all blocks. With a slash it matches the end of the path:
+"stem_conv/kernel".
 """
 
 import fnmatch
@@ -123,7 +124,11 @@ def _names(path: Any) -> list[str]:
 
 
 def _matches(path: Any, pattern: str) -> bool:
-    return any(fnmatch.fnmatchcase(name, p) for name in _names(path) for p in (pattern, f"{pattern}_*"))
+    names = _names(path)
+    if "/" in pattern:
+        end = "/".join(names[-pattern.count("/") - 1 :])
+        return fnmatch.fnmatchcase(end, pattern)
+    return any(fnmatch.fnmatchcase(name, p) for name in names for p in (pattern, f"{pattern}_*"))
 
 
 def _check_patterns(params: Any, patterns: Iterable[str]) -> None:

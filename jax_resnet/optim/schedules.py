@@ -9,7 +9,7 @@ import optax
 
 from jax_resnet.errors import TrainError
 
-__all__ = ["Schedule", "cosine", "one_cycle", "one_cycle_momentum", "piecewise", "warmup"]
+__all__ = ["Schedule", "cosine", "linear", "one_cycle", "one_cycle_momentum", "piecewise", "warmup"]
 
 Schedule = Callable[[Any], jax.Array]
 
@@ -25,6 +25,12 @@ def piecewise(base: float, boundaries: Sequence[int], factor: float = 0.1) -> Sc
 def cosine(base: float, steps: int) -> Schedule:
     """``base * (1 + cos(pi * step / steps)) / 2`` (Loshchilov and Hutter 2017, one period)."""
     schedule = optax.cosine_decay_schedule(base, steps)
+    return lambda step: schedule(jnp.asarray(step, jnp.result_type(float)))
+
+
+def linear(base: float, steps: int) -> Schedule:
+    """``base * (1 - step / steps)``, 0 from ``steps`` on."""
+    schedule = optax.linear_schedule(base, 0.0, steps)
     return lambda step: schedule(jnp.asarray(step, jnp.result_type(float)))
 
 

@@ -51,6 +51,8 @@ PARAMETERS = {
     "resnext101_32x4d": 42_141_514,
     "resnext101_32x8d": 86_755_146,
     "resnext101_64x4d": 81_419_082,
+    "airbench94": 1_972_792,
+    "whitened_resnet8": 1_972_792,
     "seminar_resnet": 691_242,
     "seresnet18": 11_263_042,
     "seresnet50": 26_051_834,
