@@ -11,16 +11,14 @@ import os
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, TextIO
 
 from experiments.doctor.checks import ALL
 from experiments.doctor.config import DoctorConfig
-from experiments.doctor.finding import Check, Finding, problem
+from experiments.doctor.failure import failure
+from experiments.doctor.finding import Check, Finding
 from experiments.program.malloc import keep_freed_memory
-from jax_resnet.errors import JaxResnetError
 
 __all__ = ["main", "run_check"]
 
@@ -48,28 +46,6 @@ def run_check(check: Check, config: DoctorConfig) -> Iterator[Finding]:
         yield from getattr(importlib.import_module(f"experiments.doctor.{module}"), function)(config)
     except Exception as error:
         yield failure(check.name, error)
-
-
-def failure(label: str, error: Exception) -> Finding:
-    """An error that a check raised, with its place in our code where it is not one for users."""
-    text = " ".join(str(error).split())[:300] or type(error).__name__
-    if isinstance(error, JaxResnetError):
-        return problem(label, text, "see the message")
-    if isinstance(error, ImportError):
-        return problem(
-            label, f"{type(error).__name__}: {text}", "install what is missing: see Install in README.md"
-        )
-    if isinstance(error, OSError):
-        return problem(
-            label, f"{type(error).__name__}: {text}", "check that the file or folder can be read and written"
-        )
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_ours(frame.filename)]
-    where = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
-    return problem(label, f"{type(error).__name__}{where}: {text}", "report this with the whole output")
-
-
-def _is_ours(filename: str) -> bool:
-    return bool({"jax_resnet", "experiments", "tests"} & set(Path(filename).parts[:-1]))
 
 
 def _write(answers: TextIO, content: dict[str, Any]) -> None:

@@ -43,7 +43,8 @@ def carried(config: DoctorConfig) -> Iterator[Finding]:
             return
         count, step = answer["arrays"], int(state.step)
         if answer["differing"]:
-            text = f"{len(answer['differing'])} of {count} arrays differ on the CPU, first {answer['differing'][0]}"
+            differ = answer["differing"]
+            text = f"{len(differ)} of {count} arrays differ on the CPU, the first is {differ[0]}"
             yield problem("checkpoint", text, "report this with the whole output")
         else:
             platform = jax.default_backend()

@@ -63,7 +63,7 @@ def foreign_operations(text: str) -> tuple[list[str], list[str]]:
     """What is in a lowered program beside XLA's plain operations.
 
     Returns:
-        What this library put there, on CPU alone: its calls and its branches by platform. And calls of JAX's own.
+        What this library puts there for a CPU, calls and branches by platform; and calls that JAX makes.
     """
     calls = set(re.findall(r"custom_call @?\"?([\w.]+)", text))
     ours = {call for call in calls if call.startswith("jax_resnet")}

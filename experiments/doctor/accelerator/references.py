@@ -13,11 +13,11 @@ from experiments.doctor.finding import Finding, note, ok, problem
 
 __all__ = ["references"]
 
-PART_OF_SECONDS = 0.25
+PART_OF_SECONDS = 0.2
 
 
 def references(config: DoctorConfig) -> Iterator[Finding]:
-    """Logits, gradients and training steps in float32, at the highest precision, against PyTorch's float64."""
+    """Logits, gradients and training steps, float32 at the highest precision, against PyTorch's float64."""
     try:
         golden = importlib.import_module("tests.golden.references")
         trajectory = importlib.import_module("tests.golden.trajectory")

@@ -18,7 +18,7 @@ from experiments.doctor.finding import Finding, note, ok, problem
 
 __all__ = ["beside_pytorch"]
 
-PART_OF_SECONDS = 0.35
+PART_OF_SECONDS = 0.3
 ROUNDS, ROUND_SECONDS = 3, 1.0
 # Prints the device of each framework.
 DEVICES = """

@@ -21,7 +21,7 @@ from jax_resnet.train import Metrics
 
 __all__ = ["images_per_second", "speed"]
 
-PART_OF_SECONDS = 0.45
+PART_OF_SECONDS = 0.35
 TURNS = 3
 IN_FLIGHT = 2  # as in the training loop
 
