@@ -3,34 +3,34 @@
 from experiments.doctor.config import DoctorConfig
 from experiments.doctor.finding import Check
 
-__all__ = ["ALL", "checks_for"]
+__all__ = ["ACCELERATOR", "MACHINE", "RUN", "checks_for"]
 
 # Without jax first: they still answer where jax cannot be imported.
 MACHINE = (
-    Check("versions", "versions:versions"),
-    Check("platform", "machine:platform_and_memory"),
-    Check("disk", "machine:disk"),
-    Check("devices", "devices:devices", seconds=120),
-    Check("convolution", "convolution:convolution", seconds=420),  # it may have to be compiled
-    Check("data", "data:data_sets", seconds=120),
-    Check("self-test", "selftest:self_test", seconds=180),
+    Check("versions", "experiments.doctor.versions:versions"),
+    Check("platform", "experiments.doctor.machine:platform_and_memory"),
+    Check("disk", "experiments.doctor.machine:disk"),
+    Check("devices", "experiments.doctor.devices:devices", seconds=120),
+    Check(
+        "convolution", "experiments.doctor.convolution:convolution", seconds=420
+    ),  # it may have to be compiled
+    Check("data", "experiments.doctor.data:data_sets", seconds=120),
+    Check("self-test", "experiments.doctor.selftest:self_test", seconds=180),
 )
 RUN = (
-    Check("run", "run_files:files"),
-    Check("checkpoints", "run_checkpoints:checkpoints", seconds=120),
+    Check("run", "experiments.doctor.run_files:files"),
+    Check("checkpoints", "experiments.doctor.run_checkpoints:checkpoints", seconds=120),
 )
 ACCELERATOR = (
-    Check("versions", "versions:versions"),
-    Check("platform", "machine:platform_and_memory"),
-    Check("devices", "devices:devices", seconds=180),
-    Check("programs", "accelerator.lowering:programs", seconds=120),
-    Check("references", "accelerator.references:references", seconds=240),
-    Check("checkpoint", "accelerator.checkpoint:carried", seconds=240),
-    Check("speed", "accelerator.speed:speed", seconds=240),
-    Check("pytorch", "accelerator.rivals:beside_pytorch", seconds=420, alone=True),
+    Check("versions", "experiments.doctor.versions:versions"),
+    Check("platform", "experiments.doctor.machine:platform_and_memory"),
+    Check("devices", "experiments.doctor.devices:devices", seconds=180),
+    Check("programs", "experiments.doctor.accelerator.lowering:programs", seconds=120),
+    Check("references", "experiments.doctor.accelerator.references:references", seconds=240),
+    Check("checkpoint", "experiments.doctor.accelerator.checkpoint:carried", seconds=240),
+    Check("speed", "experiments.doctor.accelerator.speed:speed", seconds=240),
+    Check("pytorch", "experiments.doctor.accelerator.rivals:beside_pytorch", seconds=420, alone=True),
 )
-
-ALL = {check.name: check for check in (*MACHINE, *RUN, *ACCELERATOR)}
 
 
 def checks_for(config: DoctorConfig) -> tuple[Check, ...]:

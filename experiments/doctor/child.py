@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator
 from typing import Any, TextIO
 
-from experiments.doctor.checks import ALL
 from experiments.doctor.config import DoctorConfig
 from experiments.doctor.failure import failure
 from experiments.doctor.finding import Check, Finding
@@ -31,19 +30,19 @@ def main() -> None:
     job = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     config = DoctorConfig(**job["config"])
-    for name in job["checks"]:
-        _write(answers, {"begin": name})
+    for check in (Check(**fields) for fields in job["checks"]):
+        _write(answers, {"begin": check.name})
         start = time.perf_counter()
-        for finding in run_check(ALL[name], config):
+        for finding in run_check(check, config):
             _write(answers, {"finding": dataclasses.asdict(finding)})
-        _write(answers, {"end": name, "seconds": time.perf_counter() - start})
+        _write(answers, {"end": check.name, "seconds": time.perf_counter() - start})
 
 
 def run_check(check: Check, config: DoctorConfig) -> Iterator[Finding]:
     """Runs a check; whatever it raises is its last finding."""
     try:
         module, _, function = check.function.partition(":")
-        yield from getattr(importlib.import_module(f"experiments.doctor.{module}"), function)(config)
+        yield from getattr(importlib.import_module(module), function)(config)
     except Exception as error:
         yield failure(check.name, error)
 

@@ -48,8 +48,8 @@ class Check:
 
     Attributes:
         name: The label of what goes wrong with the check itself.
-        function: ``MODULE:FUNCTION`` below ``experiments.doctor``; the module is imported in the process that
-            runs the check, so that one which cannot be imported is a finding too.
+        function: ``MODULE:FUNCTION``; the module is imported in the process that runs the check, so that
+            one which cannot be imported is a finding too.
         seconds: The longest time to a finding; a check that takes longer is ended.
         alone: Whether it needs a process without jax, as one that shares the device with others does.
     """

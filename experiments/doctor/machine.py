@@ -26,7 +26,6 @@ VARIABLES = (
     "CUDA_VISIBLE_DEVICES",
     "OMP_NUM_THREADS",
     "NPROC",
-    "TF_CPP_",
 )
 
 

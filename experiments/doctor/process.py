@@ -106,7 +106,10 @@ class _Child(contextlib.AbstractContextManager["_Child"]):
         self._readers = [threading.Thread(target=read, daemon=True) for read in (self._read, self._listen)]
         for reader in self._readers:
             reader.start()
-        job = {"checks": [check.name for check in checks], "config": dataclasses.asdict(config)}
+        job = {
+            "checks": [dataclasses.asdict(check) for check in checks],
+            "config": dataclasses.asdict(config),
+        }
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # if it has ended, answer() says so
             self._process.stdin.write(json.dumps(job).encode() + b"\n")

@@ -43,7 +43,9 @@ def checkpoints(config: DoctorConfig) -> Iterator[Finding]:
         return
     folder = run / CHECKPOINTS
     if not folder.is_dir():
-        if saved_config(run) is not None:
+        if finished(run):
+            yield note("checkpoints", "none, and the run is finished: they were not kept")
+        elif saved_config(run) is not None:
             yield note("checkpoints", "none yet", f"{command(run)} starts from step 0")
         return
     yield from leftovers(folder)
@@ -107,11 +109,10 @@ def why_damaged(folder: Path) -> str:
 
 def resume(run: Path, steps: list[int], good: list[int]) -> Iterator[Finding]:
     """From which step the run would go on."""
-    total = total_steps(run)
     if saved_config(run) is None:
         return  # the settings' finding has said it
-    if good and total is not None and good[-1] >= total:
-        yield ok("resume", f"the run is finished: {total:,} steps", step=good[-1])
+    if good and finished(run, good[-1]):
+        yield ok("resume", f"the run is finished, at step {good[-1]:,}", step=good[-1])
     elif good:
         passed = (
             f", passing over {len(steps) - steps.index(good[-1]) - 1} damaged"
@@ -126,13 +127,15 @@ def resume(run: Path, steps: list[int], good: list[int]) -> Iterator[Finding]:
         yield note("resume", "no checkpoint yet: starts from step 0", command(run))
 
 
-def total_steps(run: Path) -> int | None:
-    """The steps of the whole training, where the run has come to an end before."""
+def finished(run: Path, step: int | None = None) -> bool:
+    """Whether, by ``summary.json``, the run has come to its end; with ``step``, whether that is the last."""
     try:
-        total = read_json(run / "summary.json").get("total_steps")
+        content = read_json(run / "summary.json")
     except UnreadableError:
-        return None
-    return total if COUNT.accepts(total) else None
+        return False
+    total = content.get("total_steps")
+    steps = content.get("steps") if step is None else step
+    return COUNT.accepts(steps) and COUNT.accepts(total) and bool(steps >= total)  # type: ignore[operator]
 
 
 def command(run: Path) -> str:
