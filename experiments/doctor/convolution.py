@@ -48,6 +48,8 @@ def advice(reason: str) -> str:
     """What makes oneDNN usable, by the reason why it is not."""
     if "not installed" in reason:
         return "pip install -e '.[cpu]'"
+    if "[Errno" in reason:
+        return "name a folder that can be written by JAX_RESNET_CACHE"
     if "compiler" in reason:
         return "install a C++ compiler, as by apt-get install g++"
     if "wheels for" in reason:

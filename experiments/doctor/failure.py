@@ -14,6 +14,8 @@ def failure(label: str, error: Exception) -> Finding:
     text = " ".join(str(error).split())[:300] or type(error).__name__
     if isinstance(error, JaxResnetError):
         return problem(label, text, "see the message")
+    if "Unable to initialize backend" in text:
+        return problem(label, text, "see what is said about devices")
     if isinstance(error, ImportError):
         return problem(
             label, f"{type(error).__name__}: {text}", "install what is missing: see Install in README.md"

@@ -68,7 +68,6 @@ def test_on_this_machine_everything_is_looked_at(capsys):
     assert said.splitlines()[-1].startswith("healthy: no problem found")
 
 
-@pytest.mark.slow
 def test_without_jax_the_rest_is_answered(tmp_path):
     (tmp_path / "jax.py").write_text("raise ImportError('no jax here')")
     findings = doctor(PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
@@ -76,7 +75,6 @@ def test_without_jax_the_rest_is_answered(tmp_path):
     assert {"project", "packages", "platform", "data"} <= labels(findings)
 
 
-@pytest.mark.slow
 def test_a_jax_without_devices_and_a_wrong_convolution_are_problems():
     found = problems(doctor(JAX_PLATFORMS="nonsense", JAX_RESNET_CONV="fastest"))
     assert "JAX finds no device" in found["devices"]
