@@ -25,6 +25,7 @@ PROGRAMS = {
         "launch": "runs a program as several processes of this machine",
         "scaling": "estimates the cost of communication over many devices",
         "bench": "times training steps beside PyTorch",
+        "doctor": "says what works here, which checkpoints of a run are good, what a GPU does",
     },
 }
 

@@ -61,9 +61,12 @@ class Case:
         bf16: What "bf16" is in PyTorch: its autocast, or weights and images cast to bfloat16.
         conv: Implementation of convolution, for "jax_resnet" only.
         layout: Memory layout of PyTorch's images.
+        compiled: PyTorch by ``torch.compile`` instead of eagerly.
         options: Options of ``create_model``.
         image_size: Height and width of the images in pixels.
         layer: Time only this layer, forward and with all gradients.
+        steps_per_wait: Training steps that are dispatched before the last is waited for. On an accelerator
+            one would time the way there and back.
     """
 
     framework: Framework
@@ -78,6 +81,8 @@ class Case:
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     image_size: int = 32
     layer: LayerShape | None = None
+    compiled: bool = False
+    steps_per_wait: int = 1
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> "Case":
@@ -88,10 +93,10 @@ class Case:
     @property
     def name(self) -> str:
         """The implementation, as tables name it."""
-        if self.framework == "torch" and self.dtype == "bf16":
-            return "PyTorch autocast" if self.bf16 == "autocast" else "PyTorch bf16 weights"
         if self.framework == "torch":
-            return f"PyTorch {self.layout}"
+            bf16 = "autocast" if self.bf16 == "autocast" else "bf16 weights"
+            name = f"PyTorch {bf16 if self.dtype == 'bf16' else self.layout}"
+            return f"{name}, compiled" if self.compiled else name
         if self.framework == "jax_resnet":
             name = "jax_resnet" if self.conv == "auto" else f"jax_resnet, {self.conv} convolution"
             return name if self.program == "experiments" else f"{name}, library user's program"

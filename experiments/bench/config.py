@@ -40,6 +40,7 @@ class BenchConfig:
     user: bool = setting(
         False, "time a library user's program too, which imports jax first and sets nothing", common=True
     )
+    torch_compile: bool = setting(False, "with --against torch: PyTorch by torch.compile too", common=True)
     dtype: tuple[Literal["f32", "bf16"], ...] = setting(
         ("f32", "bf16"), "computation types of the networks", metavar="{f32,bf16}"
     )
@@ -54,6 +55,9 @@ class BenchConfig:
     image_size: int = setting(32, "height and width of the images in pixels", at_least=1)
     rounds: int = setting(7, "number of rounds; each case is timed once per round", at_least=1)
     round_seconds: float = setting(2.0, "seconds for which each case is timed per round", above=0)
+    steps_per_wait: int = setting(
+        1, "training steps dispatched before the last is waited for: 10 or more on a GPU or TPU", at_least=1
+    )
     inference: bool = setting(False, "time evaluation: a batch, and the latency of one image")
     layers: bool = setting(False, "time each distinct layer of the networks by itself")
     scaling: bool = setting(False, "vary the batch, depth, cardinality and number of processes")
@@ -84,6 +88,10 @@ class BenchConfig:
         if (self.against == "torch" or self.mode in PROGRAMS) and importlib.util.find_spec("torch") is None:
             flag = f"--{self.mode}" if self.mode in PROGRAMS else "--against torch"
             raise ConfigError(f"{flag} needs PyTorch: pip install -e '.[torch]'")
+        if self.torch_compile and (self.against != "torch" or self.mode not in (None, "inference")):
+            raise ConfigError("--torch-compile goes with --against torch and whole networks")
+        if self.steps_per_wait > 1 and self.mode is not None:
+            raise ConfigError(f"--steps-per-wait goes with whole training steps, not with --{self.mode}")
         if self.against != "none" and self.mode not in (None, "inference", "layers"):
             raise ConfigError(f"--{self.mode} has no use for --against: leave it out")
         if self.out is not None and (

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from experiments.bench.case import Case, batch_size_of, parse_arch
 from experiments.bench.config import BenchConfig
-from experiments.bench.networks import best_rival, network_cases
+from experiments.bench.networks import best_rival, leave_out, network_cases
 from experiments.bench.table import Row
 from experiments.bench.timing import Timing, interleaved
 from experiments.program.console import Console
@@ -30,7 +30,11 @@ def time_inference(config: BenchConfig, console: Console) -> list[Row]:
             names = ", ".join(f"{case.name} {case.dtype}" for case in cases)
             console.line(f"{arch}, batch {batch_size}: {names}")
             timings = interleaved(
-                cases, rounds=config.rounds, round_seconds=config.round_seconds, progress=console.line
+                cases,
+                rounds=config.rounds,
+                round_seconds=config.round_seconds,
+                progress=console.line,
+                on_failure=lambda case, error: leave_out(case, error, console),
             )
             rows += inference_rows(arch, timings)
     return rows

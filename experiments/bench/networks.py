@@ -9,8 +9,9 @@ from experiments.bench.config import BenchConfig
 from experiments.bench.table import Row
 from experiments.bench.timing import Timing, interleaved
 from experiments.program.console import Console
+from experiments.program.errors import ExperimentError
 
-__all__ = ["best_rival", "network_cases", "network_rows", "time_networks"]
+__all__ = ["best_rival", "leave_out", "network_cases", "network_rows", "time_networks"]
 
 
 def network_cases(config: BenchConfig, network: Case) -> list[Case]:
@@ -35,7 +36,7 @@ def network_cases(config: BenchConfig, network: Case) -> list[Case]:
 
 
 def torch_cases(config: BenchConfig, network: Case) -> list[Case]:
-    """PyTorch's float32 in both layouts, and its bfloat16 in the faster one."""
+    """PyTorch's float32 in both layouts, and its bfloat16 in the faster one; that one compiled too."""
     cases = []
     if "f32" in config.dtype:
         cases += [dataclasses.replace(network, layout="NCHW"), dataclasses.replace(network, layout="NHWC")]
@@ -43,6 +44,8 @@ def torch_cases(config: BenchConfig, network: Case) -> list[Case]:
         cases.append(dataclasses.replace(network, dtype="bf16", layout="NHWC"))
         if network.task == "evaluate":  # where casting the weights is usual too
             cases.append(dataclasses.replace(network, dtype="bf16", layout="NHWC", bf16="weights"))
+    if config.torch_compile:
+        cases += [dataclasses.replace(case, compiled=True) for case in cases if case.layout == "NHWC"]
     return cases
 
 
@@ -52,7 +55,14 @@ def time_networks(config: BenchConfig, console: Console) -> list[Row]:
     for text in config.arch:
         arch, options = parse_arch(text)
         batch_size = batch_size_of(arch, config.batch_size)
-        network = Case("jax_resnet", arch, batch_size, options=options, image_size=config.image_size)
+        network = Case(
+            "jax_resnet",
+            arch,
+            batch_size,
+            options=options,
+            image_size=config.image_size,
+            steps_per_wait=config.steps_per_wait,
+        )
         cases = network_cases(config, network)
         console.line(f"{arch}: {', '.join(f'{case.name} {case.dtype}' for case in cases)}")
         timings = interleaved(
@@ -60,9 +70,21 @@ def time_networks(config: BenchConfig, console: Console) -> list[Row]:
             rounds=config.rounds,
             round_seconds=config.round_seconds,
             progress=console.line,
+            on_failure=lambda case, error: leave_out(case, error, console),
         )
         rows += network_rows(arch, timings)
     return rows
+
+
+def leave_out(case: Case, error: ExperimentError, console: Console) -> None:
+    """Leaves out what ``torch.compile`` cannot compile here: it needs a compiler of its own.
+
+    Raises:
+        ExperimentError: Another case failed.
+    """
+    if not case.compiled:
+        raise error
+    console.line(f"{case.arch} {case.name} {case.dtype} is left out: {error}")
 
 
 def best_rival(timings: Sequence[Timing]) -> float | None:

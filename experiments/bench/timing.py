@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from experiments.bench.case import Case
 from experiments.bench.process import Worker
+from experiments.program.errors import ExperimentError
 
 __all__ = ["Timing", "interleaved", "interleaved_rows", "one_after_another", "simultaneous"]
 
@@ -70,18 +71,20 @@ class TimedCase:
 
     def run_round(self, seconds: float) -> None:
         """Times as many steps as take about ``seconds``, after one with cold caches that is not counted."""
-        steps = math.ceil(seconds / self.timing.median) if self.timing.seconds else 2
-        self.send_steps(steps + 1)
+        calls = 2
+        if self.timing.seconds:
+            calls = math.ceil(seconds / (self.timing.median * self.timing.case.steps_per_wait))
+        self.send_steps(calls + 1)
         self.receive_steps(skip=1)
 
     def send_steps(self, steps: int) -> None:
-        """Starts that many steps without waiting for them."""
+        """Starts that many steps, or series of ``Case.steps_per_wait`` steps, without waiting for them."""
         self._worker.send({"index": self._index, "steps": steps})
 
     def receive_steps(self, skip: int = 0) -> None:
         """Waits for the steps that were started, and records all but the first ``skip``."""
         answer = self._worker.receive()
-        self.timing.seconds += answer["seconds"][skip:]
+        self.timing.seconds += [s / self.timing.case.steps_per_wait for s in answer["seconds"][skip:]]
         self.timing.peak_bytes = answer["peak_bytes"]
 
 
@@ -102,6 +105,7 @@ def interleaved(
     rounds: int,
     round_seconds: float,
     progress: Callable[[str], None] = lambda line: None,
+    on_failure: Callable[[Case, ExperimentError], None] | None = None,
 ) -> list[Timing]:
     """Times each case in its own process for about ``round_seconds`` per round.
 
@@ -110,12 +114,23 @@ def interleaved(
         rounds: Number of rounds.
         round_seconds: Seconds per case and round.
         progress: Called with one line after each round.
+        on_failure: Called with each case that cannot be prepared, which is left out then.
+
+    Returns:
+        The timings of the cases in order.
 
     Raises:
-        ExperimentError: A case failed.
+        ExperimentError: A case failed, and there is no ``on_failure`` or it had been prepared before.
     """
     with _workers(cases) as workers:
-        prepared = _prepare(workers, cases)
+        prepared = []
+        for worker, case in zip(workers, cases, strict=True):
+            try:
+                prepared.append(TimedCase(worker, case))
+            except ExperimentError as error:
+                if on_failure is None:
+                    raise
+                on_failure(case, error)
         for number in range(rounds):
             for timed in prepared:
                 timed.run_round(round_seconds)

@@ -30,6 +30,7 @@ from jax_resnet.data.splits import hold_out
 __all__ = ["main"]
 
 WORKERS = 2
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def random_crop(image: Image.Image) -> Image.Image:
@@ -102,7 +103,8 @@ def train(
     steps = 0
     for images, labels in loader:
         optimizer.zero_grad(set_to_none=True)
-        loss = loss_of(model(images.to(memory_format=torch.channels_last)), labels)
+        images = images.to(DEVICE, memory_format=torch.channels_last)
+        loss = loss_of(model(images), labels.to(DEVICE))
         loss.backward()
         optimizer.step()
         steps += 1
@@ -122,8 +124,8 @@ def accuracy(model: nn.Module, loader: DataLoader) -> float:
     correct = count = 0
     with torch.inference_mode():
         for images, labels in loader:
-            logits = model(images.to(memory_format=torch.channels_last))
-            correct += int((logits.argmax(1) == labels).sum())
+            logits = model(images.to(DEVICE, memory_format=torch.channels_last))
+            correct += int((logits.argmax(1) == labels.to(DEVICE)).sum())
             count += len(labels)
     return correct / count
 
@@ -142,7 +144,7 @@ def main() -> None:
     train_loader, val_loader, test_loader = make_loaders(flags)
     start = time.perf_counter()
     model: Any = make_network(flags.arch)
-    model = model.to(memory_format=torch.channels_last)
+    model = model.to(DEVICE, memory_format=torch.channels_last)
     optimizer, steps = train(model, train_loader, flags)
     trained = time.perf_counter()
     val_accuracy = accuracy(model, val_loader)

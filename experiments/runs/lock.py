@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from experiments.program.errors import ExperimentError
 
-__all__ = ["FolderLock"]
+__all__ = ["FolderLock", "is_locked"]
 
 try:
     import fcntl
@@ -55,3 +55,24 @@ class FolderLock:
         with contextlib.suppress(OSError):
             self._path.unlink()
         os.close(self._file)
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether a process holds a folder; leaves the folder as it is. False where locks are not noticed.
+
+    Raises:
+        OSError: The lock file is there and cannot be opened.
+    """
+    try:
+        # Opening a pipe without a writer would wait for one.
+        file = os.open(folder / FolderLock.NAME, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    except FileNotFoundError:
+        return False
+    try:
+        if CAN_LOCK:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(file)
+    return False

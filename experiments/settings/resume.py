@@ -9,7 +9,7 @@ from experiments.program.errors import ConfigError
 from experiments.settings.config import Config
 from experiments.settings.fields import flag_of, from_dict, groups_of, rules_of
 
-__all__ = ["check_same", "may_change", "resumed_defaults", "saved_config"]
+__all__ = ["check_same", "may_change", "read_config", "resumed_defaults", "saved_config"]
 
 
 def may_change(field: dataclasses.Field[Any]) -> bool:
@@ -26,15 +26,21 @@ def saved_config(workdir: Path) -> Config | None:
     steps = [folder for folder in workdir.glob("checkpoints/*") if folder.name.isdigit()]
     newest_first = sorted(steps, key=lambda folder: int(folder.name), reverse=True)
     for file in (workdir / "config.json", *(step / "config" / "metadata" for step in newest_first)):
-        if not file.is_file():
-            continue
-        try:
-            config: Config = from_dict(Config, json.loads(file.read_text())["config"])
-            config.check_without_jax()
-        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, ConfigError):
-            continue  # damaged, or of another program
-        return config
+        if (config := read_config(file)) is not None:
+            return config
     return None
+
+
+def read_config(file: Path) -> Config | None:
+    """The settings in a ``config.json``; None if it is missing, damaged or of another program."""
+    if not file.is_file():
+        return None
+    try:
+        config: Config = from_dict(Config, json.loads(file.read_text())["config"])
+        config.check_without_jax()
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, ConfigError):
+        return None
+    return config
 
 
 def resumed_defaults(saved: Config) -> Config:

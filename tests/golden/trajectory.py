@@ -13,7 +13,7 @@ from jax_resnet.optim import sgd
 from jax_resnet.train import TrainState, make_train_step
 from tests.golden.references import Reference
 
-# Each program runs a few times only: compiling it is most of the work.
+# Each program runs a few times only: on CPU, compiling it is most of the work.
 COMPILE_QUICKLY = {"xla_backend_optimization_level": 0}
 
 
@@ -53,7 +53,7 @@ def follow(reference: Reference, dtype: Any) -> Trajectory:
     model = reference.model(dtype=dtype)
     variables = jax.tree.map(lambda x: jnp.asarray(x, dtype), reference.variables(model))
     images = jnp.asarray(reference.images, dtype)
-    jit = partial(jax.jit, compiler_options=COMPILE_QUICKLY)
+    jit = partial(jax.jit, compiler_options=COMPILE_QUICKLY if jax.default_backend() == "cpu" else None)
 
     @jit
     def evaluate(variables: Any) -> jax.Array:

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 
 from jax_resnet._files import replacing
 
-__all__ = ["CACHE_VARIABLE", "cache_folder", "find", "keep", "work_folder"]
+__all__ = ["CACHE_VARIABLE", "cache_folder", "damaged", "find", "keep", "work_folder"]
 
 CACHE_VARIABLE = "JAX_RESNET_CACHE"
 _WORK_PREFIX, _WORK_SECONDS = "build-", 3600
@@ -44,6 +44,19 @@ def find(folder: Path, key: str) -> Path | None:
         with contextlib.suppress(OSError):
             path.unlink()
     return None
+
+
+def damaged(folder: Path) -> list[Path]:
+    """The kept extensions, under any key, that cannot be read or differ from the checksum in their names."""
+    found = []
+    for path in sorted(folder.glob("*.so")):
+        try:
+            intact = path.name == _name(path.name.rpartition("-")[0], path)
+        except OSError:
+            intact = False
+        if not intact:
+            found.append(path)
+    return found
 
 
 def keep(fresh: Path, folder: Path, key: str) -> Path:

@@ -15,10 +15,11 @@ from experiments.bench.case import Case, LayerShape, parse_arch
 from experiments.bench.config import MODES, BenchConfig
 from experiments.bench.inference import inference_rows
 from experiments.bench.layers import count_layers
-from experiments.bench.networks import network_cases, network_rows
+from experiments.bench.networks import leave_out, network_cases, network_rows
 from experiments.bench.process import process_setup
 from experiments.bench.table import PROGRAM_TITLES, format_rows, format_tables
 from experiments.bench.timing import Timing, interleaved, simultaneous
+from experiments.program.console import Console
 from experiments.program.errors import ConfigError, ExperimentError
 from experiments.settings.parser import parse_flags
 from jax_resnet.models import create_model, summary
@@ -135,6 +136,8 @@ FLAGS = [
     (["--dtype"], "--dtype"),
     (["--dtype", "f32", "bf61"], "--dtype is one of f32, bf16, not 'bf61'; did you mean bf16?"),
     (["--round", "3"], "unknown flag --round; did you mean --rounds?"),
+    (["--torch-compile"], "--torch-compile goes with --against torch"),
+    (["--loop", "--steps-per-wait", "2"], "--steps-per-wait goes with whole training steps"),
     (["--scaling", "--against", "flax"], "--scaling has no use for --against: leave it out"),
 ]
 
@@ -166,6 +169,44 @@ def test_a_library_users_program_is_timed():
     (timing,) = interleaved([tiny(program="user", task="evaluate")], rounds=1, round_seconds=0.01)
     assert timing.median > 0
     assert timing.parameters == summary(create_model("resnet20", **TINY)).parameters
+
+
+def test_torch_compile_is_timed_beside_eager():
+    config = BenchConfig(against="torch", torch_compile=True)
+    assert [(case.name, case.dtype) for case in network_cases(config, tiny()) if case.compiled] == [
+        ("PyTorch NHWC, compiled", "f32"),
+        ("PyTorch autocast, compiled", "bf16"),
+    ]
+
+
+def test_what_cannot_be_compiled_is_left_out_and_nothing_else(capsys):
+    error = ExperimentError("no compiler")
+    leave_out(tiny("torch", compiled=True), error, Console())
+    assert "PyTorch NCHW, compiled f32 is left out: no compiler" in capsys.readouterr().out
+    with pytest.raises(ExperimentError, match="no compiler"):
+        leave_out(tiny("torch"), error, Console())
+
+
+def test_a_case_that_cannot_be_prepared_may_be_left_out():
+    wrong = Case("jax_resnet", "resnet20", 4, options={"widhts": (8,)})
+    failed = []
+    found = interleaved([wrong], rounds=1, round_seconds=0.01, on_failure=lambda *both: failed.append(both))
+    assert found == []
+    assert failed[0][0] == wrong
+
+
+def test_several_steps_may_pass_before_one_is_waited_for():
+    (timing,) = interleaved([tiny(steps_per_wait=5)], rounds=1, round_seconds=0.01)
+    assert len(timing.seconds) == 2
+    assert 0 < timing.median < timing.start_seconds
+
+
+def test_processes_on_a_gpu_share_its_memory(monkeypatch):
+    monkeypatch.delenv("XLA_PYTHON_CLIENT_PREALLOCATE", raising=False)
+    for framework in ("jax_resnet", "flax", "matmul", "torch"):
+        assert process_setup(tiny(framework))[1]["XLA_PYTHON_CLIENT_PREALLOCATE"] == "false"
+    monkeypatch.setenv("XLA_PYTHON_CLIENT_PREALLOCATE", "true")
+    assert process_setup(tiny())[1]["XLA_PYTHON_CLIENT_PREALLOCATE"] == "true"
 
 
 def test_both_programs_are_timed_in_the_same_rounds():

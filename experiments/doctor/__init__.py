@@ -1,0 +1,1 @@
+"""What works here and what does not: ``python -m experiments.doctor``."""
