@@ -9,15 +9,29 @@ from flax import linen as nn
 from jax_resnet._text import did_you_mean
 from jax_resnet.errors import ModelError
 
-__all__ = ["ACTIVATIONS", "Activation", "check_activation", "find_activation", "normalize_and_activate"]
+__all__ = [
+    "ACTIVATIONS",
+    "Activation",
+    "check_activation",
+    "find_activation",
+    "gelu",
+    "normalize_and_activate",
+]
 
 Activation = Callable[[jax.Array], jax.Array]
+
+
+def gelu(x: jax.Array) -> jax.Array:
+    """``x * Phi(x)``, as PyTorch's ``nn.GELU()``; Flax's default approximates it by a tanh."""
+    return nn.gelu(x, approximate=False)
+
 
 # Names for configurations that JSON must hold; any other function is given itself.
 ACTIVATIONS: dict[str, Activation] = {
     "celu": nn.celu,
     "elu": nn.elu,
-    "gelu": nn.gelu,
+    "gelu": gelu,
+    "gelu_tanh": nn.gelu,
     "hard_swish": nn.hard_swish,
     "leaky_relu": nn.leaky_relu,
     "mish": jax.nn.mish,

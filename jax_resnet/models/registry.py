@@ -106,8 +106,8 @@ NAMED: dict[str, Row] = {
     "vgg19": Row(VGG, {"stage_sizes": (2, 2, 4, 4, 4)}, VGG_PAPER),
     "mnist_cnn": Row(MnistCNN, {}, "LeCun et al. 1998, after LeNet-5", image_shape=(28, 28, 1)),
     "mnist_preact_resnet": Row(MnistPreActResNet, {}, f"{PREACT}, at MNIST's size", image_shape=(28, 28, 1)),
-    "airbench94": Row(WhitenedResNet, {"residual": False, "act": "gelu"}, AIRBENCH),
-    "whitened_resnet8": Row(WhitenedResNet, {}, f"{AIRBENCH}, with shortcuts and ReLU"),
+    "airbench94": Row(WhitenedResNet, {"residual": False}, AIRBENCH),
+    "whitened_resnet8": Row(WhitenedResNet, {}, f"{AIRBENCH}, with shortcuts"),
     "seminar_resnet": Row(
         ResNet,
         {

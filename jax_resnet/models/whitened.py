@@ -10,7 +10,7 @@ from flax import linen as nn
 
 from jax_resnet.layers import BatchNorm, conv_general_dilated
 from jax_resnet.layers.pool import max_pool_2x2
-from jax_resnet.models.activation import Activation, check_activation, normalize_and_activate
+from jax_resnet.models.activation import Activation, check_activation, gelu, normalize_and_activate
 from jax_resnet.models.dtypes import wide_dtype
 from jax_resnet.models.fold import FoldedNorm
 from jax_resnet.models.initializers import identity_init, torch_conv_init
@@ -34,7 +34,7 @@ class WhitenedResNet(nn.Module):
         stem_width: Channels of the first convolution; 24 are all directions of a 2x2 RGB patch and their
             negatives.
         residual: Whether the second convolution of a stage has a shortcut.
-        act: The activation function; the paper's is GELU. ReLU is computed together with the BatchNorm.
+        act: The activation function; ReLU is computed together with the BatchNorm.
         dtype: dtype of the computation; parameters, statistics and logits stay float32.
         norm_epsilon: Epsilon of every BatchNorm.
         norm_momentum: Fraction of the old running statistics that every BatchNorm keeps per step.
@@ -45,7 +45,7 @@ class WhitenedResNet(nn.Module):
     num_classes: int = 10
     stem_width: int = 24
     residual: bool = True
-    act: Activation = nn.relu
+    act: Activation = gelu
     dtype: jnp.dtype = jnp.float32
     norm_epsilon: float = 1e-5
     norm_momentum: float = 0.6
