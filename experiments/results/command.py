@@ -83,4 +83,11 @@ def _flag(name: str, value: Any) -> list[str]:
     if value is None or value == ():
         return []
     values = value if isinstance(value, tuple) else (value,)
-    return [flag, *(f"{item:.12g}" if isinstance(item, float) else str(item) for item in values)]
+    return [flag, *map(_text, values)]
+
+
+def _text(value: Any) -> str:
+    """A value as a flag takes it, a float with all its digits: 0.1, 2, 0.3333333333333333."""
+    if isinstance(value, float) and float(f"{value:g}") == value:
+        return f"{value:g}"
+    return str(value)

@@ -79,8 +79,8 @@ def keep_runs(
         name = prefix + kept_name(run.folder)
         if name in kept:
             raise ConfigError(
-                f"{sources[name]} and {run.folder} would both be kept as {name}: keep them in two calls, with "
-                "different --prefix"
+                f"{sources[name]} and {run.folder} would both be kept as {name}: keep them in two calls "
+                "with different --prefix"
             )
         kept[name], sources[name] = _reduce(run, out / name), run.folder
     new = [name for name, small in kept.items() if not (small.folder.is_dir() and small.is_there())]
