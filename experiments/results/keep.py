@@ -14,12 +14,13 @@ from experiments.report.find import find_runs
 from experiments.report.runs import Run, read_run
 from experiments.report.settings import FOLDER
 from experiments.results.compact import compact_predictions, thin_records
-from experiments.runs.reading import read_json
+from experiments.runs.reading import UnreadableError, read_json
 from jax_resnet._files import write_bytes
 
-__all__ = ["keep_runs", "kept_name", "read_finished"]
+__all__ = ["EVALUATION", "keep_runs", "kept_name", "read_finished"]
 
 PREDICTIONS = "predictions.npz"
+EVALUATION = "evaluation.json"  # by experiments.evaluate --out RUN
 # Settings and flags that name places of a machine; of some the last part of the path means something.
 PLACES: dict[tuple[str, str], list[str] | None] = {
     ("data", "data_dir"): None,
@@ -140,6 +141,7 @@ def _reduce(run: Run, folder: Path) -> SmallRun:
         "config.json": _json(config),
         "metrics.jsonl": "".join(json.dumps(record) + "\n" for record in records).encode(),
         **({PREDICTIONS: predictions[0]} if predictions else {}),
+        **_evaluation(run.folder),
         "summary.json": _json(summary),
     }
     return SmallRun(folder, files, "; ".join(f"{name}: {note}" for name, note in notes.items()))
@@ -147,10 +149,21 @@ def _reduce(run: Run, folder: Path) -> SmallRun:
 
 def _write(run: SmallRun) -> None:
     run.folder.mkdir(parents=True, exist_ok=True)
-    for name in ("summary.json", PREDICTIONS):
+    for name in ("summary.json", PREDICTIONS, EVALUATION):
         (run.folder / name).unlink(missing_ok=True)
     for name, content in run.files.items():
         write_bytes(run.folder / name, content)
+
+
+def _evaluation(folder: Path) -> dict[str, bytes]:
+    """The evaluation that lies in a run folder, if there is one; its weights are those of the run."""
+    if not (folder / EVALUATION).exists():
+        return {}
+    try:
+        content = read_json(folder / EVALUATION)
+    except UnreadableError as error:
+        raise ConfigError(f"{folder / EVALUATION}: {error}; remove it, or evaluate again") from None
+    return {EVALUATION: _json({**content, "weights": kept_name(folder)})}
 
 
 def _json(content: dict[str, Any]) -> bytes:

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
@@ -15,8 +16,10 @@ from experiments.report.runs import Run
 from experiments.report.settings import compared_settings
 from experiments.report.table import Row, Spread, make_row, summarize_values
 from experiments.results.command import training_command
-from experiments.results.keep import read_finished
+from experiments.results.keep import EVALUATION, read_finished
 from experiments.results.search import Trial, read_trials
+from experiments.runs.reading import UnreadableError, read_json
+from experiments.runs.schema import FRACTION, TEXT, read_checked
 from jax_resnet.data.registry import DATASETS
 
 __all__ = ["Entry", "Kept", "alike", "multiply_adds", "read_kept"]
@@ -91,6 +94,12 @@ class Entry:
         return summarize_values(
             [s.test_accuracy if s.test_accuracy_best is None else s.test_accuracy_best for s in summaries]
         )
+
+    @property
+    def test_augmented(self) -> Spread | None:
+        """Test accuracy with test-time augmentation, where all runs were evaluated with it."""
+        accuracies = [_augmented_accuracy(run) for run in self.runs]
+        return None if None in accuracies else summarize_values(accuracies)
 
     @property
     def final_train(self) -> Spread | None:
@@ -194,6 +203,21 @@ def _final_train(run: Run) -> float | None:
     last = [record for record in records if record["epoch"] > end - 1]
     images = sum(record["images"] for record in last)
     return sum(record["accuracy"] * record["images"] for record in last) / images if images else None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Evaluation:
+    accuracy: Annotated[float | None, FRACTION] = None
+    tta: Annotated[str, TEXT] = "none"
+
+
+def _augmented_accuracy(run: Run) -> float | None:
+    try:
+        content = read_json(run.folder / EVALUATION)
+    except UnreadableError:  # was not evaluated
+        return None
+    evaluation, _ = read_checked(_Evaluation, content, EVALUATION)
+    return None if evaluation.tta == "none" else evaluation.accuracy
 
 
 def _any_matches(names: Sequence[str], patterns: Sequence[str]) -> bool:

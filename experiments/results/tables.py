@@ -86,6 +86,9 @@ NETWORK = Column("network", _network, numeric=False)
 DATA = Column("data", lambda entry, _: entry.group.dataset, numeric=False)
 RECIPE = Column("recipe", lambda entry, _: entry.recipe, numeric=False)
 TEST = Column("test accuracy (%)", lambda entry, _: format_percent(entry.test))
+TEST_AUGMENTED = Column(
+    "with test-time augmentation (%)", lambda entry, _: format_percent(entry.test_augmented)
+)
 VALIDATION = Column("validation accuracy (%)", lambda entry, _: format_percent(entry.row.val_accuracy))
 SEEDS = Column("n", lambda entry, _: str(len(entry.runs)))
 TRAINING = Column("training", _training, numeric=False)
@@ -118,9 +121,10 @@ def main_table(kept: Kept, folder: Path) -> str:
 
 def recipes_table(kept: Kept, folder: Path) -> str:
     """The recipes that race the clock."""
-    columns = (RECIPE, NETWORK, TEST, VALIDATION, SEEDS, TRAINING, MINUTES_COLUMN, SPEED, MACHINE, COMMAND)
     entries = [entry for entry in kept.entries if entry.recipe in RECIPES]
     entries.sort(key=lambda entry: RECIPES.index(entry.recipe))
+    accuracies = [TEST, *([TEST_AUGMENTED] if any(e.test_augmented for e in entries) else []), VALIDATION]
+    columns = (RECIPE, NETWORK, *accuracies, SEEDS, TRAINING, MINUTES_COLUMN, SPEED, MACHINE, COMMAND)
     return _table(entries, columns, folder, f"{OVER_SEEDS} {MINUTES}")
 
 

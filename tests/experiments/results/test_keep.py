@@ -72,6 +72,18 @@ def test_places_of_the_machine_are_left_out(tmp_path):
     assert kept["config"]["model"]["init_from"] == "weights.safetensors"
 
 
+def test_an_evaluation_in_the_folder_is_kept_without_its_path(tmp_path):
+    run = write_run(tmp_path / "mine")
+    evaluation = {"weights": "/home/me/mine", "accuracy": 0.95, "tta": "flip"}
+    (run / "evaluation.json").write_text(json.dumps(evaluation))
+    keep(run, "--out", tmp_path / "kept")
+    kept = json.loads((tmp_path / "kept" / "mine" / "evaluation.json").read_text())
+    assert kept == {**evaluation, "weights": "mine"}
+    (run / "evaluation.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"evaluation\.json: not JSON"):
+        keep(run, "--out", tmp_path / "kept")
+
+
 def test_the_name_of_a_folder_of_images_is_kept_as_results_depend_on_it(tmp_path):
     data = {"dataset": "folder", "data_dir": "/home/me/flowers"}
     keep(write_run(tmp_path / "mine", settings={"data": data}), "--out", tmp_path / "kept")

@@ -111,6 +111,17 @@ def test_recipes_are_those_against_the_clock(tmp_path, results):
     assert row["images/s"] == "500"
 
 
+def test_test_time_augmentation_stands_apart(tmp_path, results):
+    assert "with test-time augmentation" not in fill(tmp_path, results, "recipes")
+    for seed, accuracy in enumerate((0.94, 0.96)):
+        assert "with test-time augmentation" not in fill(tmp_path, results, "recipes")
+        evaluation = {"accuracy": accuracy, "tta": "flip"}
+        (results / f"fast-seed{seed}" / "evaluation.json").write_text(json.dumps(evaluation))
+    (row,) = cells(fill(tmp_path, results, "recipes"))
+    assert row["with test-time augmentation (%)"] == "95.00 ± 1.41"
+    assert row["test accuracy (%)"] == "92.00 ± 1.41"
+
+
 def test_networks_that_were_not_trained_have_the_papers_number_and_a_command(tmp_path, results):
     rows = {row["network"]: row for row in cells(fill(tmp_path, results, "deeper"))}
     ours, theirs = rows["resnet56"], rows["resnet110"]
