@@ -15,6 +15,7 @@ PROGRAMS = {
         "degradation": "plain against residual networks of 20 and 56 layers",
         "resnext": "ResNeXt against ResNet at 50 and 101 layers",
         "report": "compares finished runs on one page",
+        "results": "keeps finished runs, and writes the README's tables from them",
     },
     "trained networks": {
         "evaluate": "evaluates weights on a test set",

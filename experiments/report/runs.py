@@ -55,7 +55,8 @@ class Environment:
     """What ``config.json`` says beside the settings.
 
     Attributes:
-        flags: The command line.
+        flags: The flags of the command line.
+        command: The command line.
         versions: Version by package.
         commit: The commit of the code.
         device: The devices that computed.
@@ -63,6 +64,7 @@ class Environment:
     """
 
     flags: Annotated[list[str] | None, TEXTS] = None
+    command: Annotated[str | None, TEXT] = None
     versions: Annotated[dict[str, str] | None, TEXT_MAP] = None
     commit: Annotated[str | None, TEXT] = None
     device: Annotated[str | None, TEXT] = None
@@ -157,6 +159,7 @@ def _read_environment(content: dict[str, Any], notes: list[str]) -> Environment:
         environment,
         class_names=[printable(name, NAME_LENGTH) for name in environment.class_names or []],
         flags=[printable(flag, 1000) for flag in environment.flags or []],
+        command=printable(environment.command or "", 10_000) or None,
         versions={
             printable(name, NAME_LENGTH): printable(version, NAME_LENGTH)
             for name, version in (environment.versions or {}).items()

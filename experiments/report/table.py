@@ -22,6 +22,7 @@ __all__ = [
     "Spread",
     "explain_predictions",
     "explain_results",
+    "format_percent",
     "make_row",
     "prediction_columns",
     "summarize_values",
@@ -206,7 +207,7 @@ def _best_validation(run: Run) -> float | None:
     return max((record["accuracy"] for record in run.records_of_kind("val")), default=None)
 
 
-def _percent(quantity: Spread | float | None) -> str:
+def format_percent(quantity: Spread | float | None) -> str:
     """53.02 or, over seeds, 53.02 ± 0.51."""
     if quantity is None:
         return MISSING
@@ -236,9 +237,9 @@ def _runs_and_seeds(seeds: Sequence[int | None]) -> str:
 
 RESULT_COLUMNS = (
     Column("network", lambda row: row.network, numeric=False),
-    Column("test accuracy, last (%)", lambda row: _percent(row.test_accuracy_last)),
-    Column("test accuracy, best (%)", lambda row: _percent(row.test_accuracy_best)),
-    Column("validation accuracy (%)", lambda row: _percent(row.val_accuracy)),
+    Column("test accuracy, last (%)", lambda row: format_percent(row.test_accuracy_last)),
+    Column("test accuracy, best (%)", lambda row: format_percent(row.test_accuracy_best)),
+    Column("validation accuracy (%)", lambda row: format_percent(row.val_accuracy)),
     Column("runs (seeds)", lambda row: _runs_and_seeds(row.seeds)),
     Column("parameters", lambda row: MISSING if row.parameters is None else f"{row.parameters:,}"),
     Column("epochs", lambda row: _mean(row.epochs, ".4g")),
@@ -249,8 +250,8 @@ RESULT_COLUMNS = (
     Column("device", lambda row: row.device or MISSING, numeric=False),
 )
 PREDICTION_COLUMNS = (
-    Column("ensemble accuracy (%)", lambda row: _percent(row.ensemble_accuracy)),
-    Column("seeds disagree (%)", lambda row: _percent(row.disagreement)),
-    Column("top-5 accuracy (%)", lambda row: _percent(row.top5_accuracy)),
-    Column("calibration error (%)", lambda row: _percent(row.calibration_error)),
+    Column("ensemble accuracy (%)", lambda row: format_percent(row.ensemble_accuracy)),
+    Column("seeds disagree (%)", lambda row: format_percent(row.disagreement)),
+    Column("top-5 accuracy (%)", lambda row: format_percent(row.top5_accuracy)),
+    Column("calibration error (%)", lambda row: format_percent(row.calibration_error)),
 )

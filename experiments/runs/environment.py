@@ -1,8 +1,9 @@
-"""What a result depends on besides its settings: versions, commit, device."""
+"""What a result depends on besides its settings: versions, commit, device, command."""
 
 import importlib.metadata
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ import jax_resnet
 from experiments.program.malloc import malloc_state
 from jax_resnet import layers
 
-__all__ = ["commit", "device", "provenance", "usable_cores", "versions"]
+__all__ = ["command", "commit", "cpu_name", "device", "hardware", "provenance", "usable_cores", "versions"]
 
 
 def versions() -> dict[str, str]:
@@ -31,14 +32,44 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+def cpu_name() -> str | None:
+    """The processor's model, such as "AMD EPYC 9B14"; None where the system does not say."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # not Linux
+        return platform.processor() or None
+    names = [line.partition(":")[2] for line in lines if line.startswith("model name")]
+    return " ".join(names[0].split()) or None if names else None
+
+
 def device() -> str:
-    """Kind and number of the devices; for a CPU, the cores that this process may use."""
+    """Kind and number of the devices; for a CPU, its model and the cores that this process may use."""
     devices = jax.devices()
     processes = f" each of {jax.process_count()} processes" if jax.process_count() > 1 else ""
     if devices[0].platform == "cpu":
         count = "" if len(devices) == 1 else f"{len(devices)} x "
-        return f"{count}cpu, {usable_cores()} cores{processes}"
+        return f"{count}{cpu_name() or 'cpu'}, {usable_cores()} cores{processes}"
     return f"{len(devices)} x {devices[0].device_kind}{processes}"
+
+
+def hardware() -> dict[str, Any]:
+    """The devices and the machine as separate values; ``device`` says the same in a few words."""
+    first = jax.devices()[0]
+    return {
+        "platform": first.platform,
+        "device_kind": first.device_kind,
+        "devices": jax.device_count(),
+        "processes": jax.process_count(),
+        "cpu": cpu_name(),
+        "cores": usable_cores(),
+    }
+
+
+def command() -> str:
+    """The command line of this process, as a shell takes it."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)  # None for a script or python -c
+    program = ["-m", spec.name.removesuffix(".__main__")] if spec else sys.argv[:1]
+    return shlex.join(["python", *program, *sys.argv[1:]])
 
 
 def commit() -> str | None:
@@ -56,12 +87,14 @@ def commit() -> str | None:
 
 
 def provenance() -> dict[str, Any]:
-    """What repeats a run, and what makes it fast: flags, versions, commit, device, convolution, malloc."""
+    """What repeats a run, and what makes it fast: command, versions, commit, device, convolution, malloc."""
     return {
+        "command": command(),
         "flags": sys.argv[1:],
         "versions": versions(),
         "commit": commit(),
         "device": device(),
+        "hardware": hardware(),
         "convolution": str(layers.info()),
         "memory": malloc_state(),
     }

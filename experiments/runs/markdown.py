@@ -2,13 +2,30 @@
 
 import re
 from collections.abc import Sequence
+from urllib.parse import quote
 
 from rich.cells import cell_len
 
-__all__ = ["escape", "markdown_table"]
+__all__ = ["Markup", "code", "escape", "link", "markdown_table"]
 
 # What Markdown, or GitHub's additions to it, would read as markup anywhere in a line.
 _MARKUP = re.compile(r"[\\`*|<~$\[]|&(?=#?\w+;)|(?<![^\W_])_|_(?![^\W_])")
+
+
+class Markup(str):
+    """Markdown that stays as it is, in a cell of a table; it holds no bare ``|``."""
+
+
+def code(text: str) -> Markup:
+    """Text in the font of code, such as a command."""
+    line = " ".join(text.split()).replace("|", "\\|")
+    fence = "``" if "`" in line else "`"
+    return Markup(f"{fence} {line} {fence}" if "`" in line else f"`{line}`")
+
+
+def link(text: str, address: str) -> Markup:
+    """A link: ``address`` is a URL, or a path with slashes relative to the page."""
+    return Markup(f"[{escape(text)}]({quote(address, safe='/:#?=&%')})")
 
 
 def escape(text: str) -> str:
@@ -24,7 +41,7 @@ def escape(text: str) -> str:
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[bool]) -> str:
-    """Formats a table; cells are plain text, in which markup is escaped.
+    """Formats a table; cells are plain text, in which markup is escaped, or ``Markup``.
 
     Args:
         header: Title of each column.
@@ -42,7 +59,9 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], numeric
         | resnet20 | 193 |
         | vgg16    |   7 |
     """
-    lines = [[escape(cell) for cell in line] for line in (header, *rows)]
+    lines = [
+        [cell if isinstance(cell, Markup) else escape(cell) for cell in line] for line in (header, *rows)
+    ]
     # Two at least, so that a rule has a dash beside its colon.
     widths = [max(2, *map(cell_len, column)) for column in zip(*lines, strict=True)]
     columns = list(zip(widths, numeric, strict=True))

@@ -9,7 +9,7 @@ from experiments.inference.evaluation import Evaluation, evaluate
 from experiments.program.console import Console, format_duration
 from experiments.program.errors import ExperimentError
 from experiments.program.malloc import peak_memory_bytes
-from experiments.runs.environment import device, provenance, versions
+from experiments.runs.environment import device, hardware, provenance, versions
 from experiments.runs.folder import RunFolder, open_run
 from experiments.runs.plots import plot_curves
 from experiments.settings.config import Config
@@ -98,6 +98,7 @@ def finish(experiment: Experiment, loop: Loop, folder: RunFolder, console: Conso
         "peak_memory_mib": round(peak_memory_bytes() / 2**20),
         "seed": config.run.seed,
         "device": device(),
+        "hardware": hardware(),
         "versions": versions(),
     }
     folder.write_json("summary.json", summary)

@@ -31,13 +31,14 @@ def write_run(
     class_names: Any = CLASSES,
     logits: np.ndarray | None = None,
     labels: np.ndarray | None = None,
+    recipe: str = "standard",
     settings: dict[str, dict[str, Any]] | None = None,
     summary: dict[str, Any] | None = None,
 ) -> Path:
     """Writes a finished run of two epochs; predictions only where logits are given."""
     folder.mkdir(parents=True)
     config: dict[str, Any] = {
-        "recipe": "standard",
+        "recipe": recipe,
         "model": {"arch": arch},
         "data": {"dataset": "cifar10"},
         "optim": {"schedule": "cosine"},
@@ -58,7 +59,7 @@ def write_run(
     lines += [record("val", step) for step in (10, 20)] + [record("test", 20, which="last")]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     results = {
-        "arch": arch, "recipe": "standard", "dataset": "cifar10", "parameters": 270_000, "epochs": 2.0,
+        "arch": arch, "recipe": recipe, "dataset": "cifar10", "parameters": 270_000, "epochs": 2.0,
         "steps": 20, "total_steps": 20, "val_accuracy": 0.5, "test_accuracy": 0.5, "seed": seed,
         "test_accuracy_best": 0.5, "images_per_second": 500.0, "seconds": 70.0, "device": "cpu, 2 cores",
     }  # fmt: skip

@@ -1,0 +1,1 @@
+"""Kept runs and the tables made from them: ``python -m experiments.results``."""

@@ -1,0 +1,93 @@
+"""The command that trains runs, from their settings: what differs from the recipe, as flags."""
+
+import dataclasses
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from experiments.program.errors import ConfigError
+from experiments.report.settings import applicable_settings, compared_settings, read_settings
+from experiments.settings.fields import flag_of
+from experiments.settings.recipes import choose
+
+__all__ = ["changed_flags", "training_command"]
+
+Settings = Mapping[str, Any]
+
+# The program of each data set, with the flags that name the data set where it is not the program's own.
+PROGRAMS = {
+    "cifar10": "experiments.cifar10",
+    "cifar100": "experiments.cifar100",
+    "mnist": "experiments.mnist",
+    "digits": "experiments.cifar10 --dataset digits",
+    "folder": "experiments.imagenet",
+    "imagenet2012": "experiments.imagenet --dataset imagenet2012",
+}
+SHOWN_APART = frozenset({"arch", "recipe", "dataset", "data_dir"})
+
+
+def training_command(settings: Settings, seeds: Sequence[int | None] = ()) -> str:
+    """The command that repeats runs with these settings: one network, all seeds.
+
+    It is made from settings, not from the command line that was typed: the network of a comparison gets a
+    command of its own, and a recipe that changed since shows what it was.
+
+    Args:
+        settings: Values by the names of their fields, as ``read_settings`` returns them.
+        seeds: The seeds of the runs; where they do not follow each other, the command is for the first.
+    """
+    program = PROGRAMS.get(settings["dataset"], "experiments.cifar10")
+    words = ["python", "-m", *program.split(), "--arch", settings["arch"], "--recipe", settings["recipe"]]
+    if settings["dataset"] == "folder":
+        words += ["--data-dir", settings.get("data_dir") or "FOLDER"]
+    words += changed_flags(settings)
+    known = sorted(seed for seed in set(seeds) if seed is not None)
+    if known and known[0]:
+        words += ["--seed", str(known[0])]
+    if len(known) > 1 and known == list(range(known[0], known[0] + len(known))):
+        words += ["--seeds", str(len(known))]
+    return shlex.join(words)
+
+
+def changed_flags(settings: Settings) -> list[str]:
+    """The flags that make the settings from those of the recipe, without network, data set and seed."""
+    recipe = _recipe_settings(settings)
+    applicable = applicable_settings(settings)
+    words = []
+    for name in compared_settings(settings):
+        value, default = settings[name], recipe.get(name)
+        # The length in epochs counts only without one in steps, which no flag takes back but --epochs.
+        replaced = name == "epochs" and recipe.get("steps") is not None
+        if name in SHOWN_APART or name not in applicable or (value == default and not replaced):
+            continue
+        if default == "auto":  # the run recorded what was chosen on its machine
+            continue
+        words += _flag(name, value)
+    return words
+
+
+def _recipe_settings(settings: Settings) -> dict[str, Any]:
+    try:
+        config = choose(settings["dataset"], settings["recipe"], settings["arch"])
+    except ConfigError:  # a recipe of another version
+        config = choose(settings["dataset"], None, settings["arch"])
+    return read_settings(json.loads(json.dumps(dataclasses.asdict(config))))[0]
+
+
+def _flag(name: str, value: Any) -> list[str]:
+    """A flag with its value; nothing for a value that no flag can give."""
+    flag = flag_of(name)
+    if isinstance(value, bool):
+        return [flag if value else flag.replace("--", "--no-", 1)]
+    if value is None or value == ():
+        return []
+    values = value if isinstance(value, tuple) else (value,)
+    return [flag, *map(_text, values)]
+
+
+def _text(value: Any) -> str:
+    """A value as a flag takes it, a float with all its digits: 0.1, 2, 0.3333333333333333."""
+    if isinstance(value, float) and float(f"{value:g}") == value:
+        return f"{value:g}"
+    return str(value)

@@ -1,0 +1,201 @@
+"""Copies the small files of finished runs into ``experiments/results/``."""
+
+import copy
+import dataclasses
+import json
+import re
+import shlex
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.program.errors import ConfigError
+from experiments.report.find import find_runs
+from experiments.report.runs import Run, read_run
+from experiments.report.settings import FOLDER
+from experiments.results.compact import compact_predictions, thin_records
+from experiments.runs.reading import UnreadableError, read_json
+from jax_resnet._files import write_bytes
+
+__all__ = ["EVALUATION", "keep_runs", "kept_name", "read_finished"]
+
+PREDICTIONS = "predictions.npz"
+EVALUATION = "evaluation.json"  # by experiments.evaluate --out RUN
+# Settings and flags that name places of a machine; of some the last part of the path means something.
+PLACES: dict[tuple[str, str], list[str] | None] = {
+    ("data", "data_dir"): None,
+    ("data", "archive"): None,
+    ("data", "mirror"): [],
+    ("run", "workdir"): None,
+    ("parallel", "coordinator"): None,
+}
+PLACE_FLAGS = ("--data-dir", "--archive", "--mirror", "--workdir", "--coordinator")
+
+
+@dataclasses.dataclass(frozen=True)
+class SmallRun:
+    """A run as it is kept, without what is large.
+
+    Attributes:
+        folder: Where.
+        files: Content by name; the summary, which makes a run a finished one, comes last.
+        note: What was reduced or left out; empty for nothing.
+    """
+
+    folder: Path
+    files: dict[str, bytes]
+    note: str
+
+    def is_there(self) -> bool:
+        """Whether the folder holds exactly this already."""
+        there = {path.name for path in self.folder.iterdir() if path.is_file()}
+        return set(self.files) == there and all(
+            (self.folder / name).read_bytes() == content for name, content in self.files.items()
+        )
+
+
+def keep_runs(
+    paths: Sequence[Path], out: Path, *, prefix: str, overwrite: bool, report: Callable[[str], None]
+) -> None:
+    """Copies settings, metrics, summary and compact predictions of runs to folders of their names.
+
+    All runs are checked before anything is written.
+
+    Args:
+        paths: Folders of runs, or folders that hold such folders.
+        out: The folder of the kept runs.
+        prefix: Text before the name of every kept folder.
+        overwrite: Replace other kept runs of the same names.
+        report: Gets a line per run.
+
+    Raises:
+        ConfigError: A run is not finished or damaged, or its name is taken.
+        OSError: The folder cannot be written.
+    """
+    if "/" in prefix or prefix.startswith("."):
+        raise ConfigError(f"--prefix is the beginning of a folder's name, not {prefix}")
+    kept: dict[str, SmallRun] = {}
+    sources: dict[str, Path] = {}
+    for run in read_finished(paths):
+        name = prefix + kept_name(run.folder)
+        if name in kept:
+            raise ConfigError(
+                f"{sources[name]} and {run.folder} would both be kept as {name}: keep them in two calls "
+                "with different --prefix"
+            )
+        kept[name], sources[name] = _reduce(run, out / name), run.folder
+    new = [name for name, small in kept.items() if not (small.folder.is_dir() and small.is_there())]
+    taken = [name for name in new if kept[name].folder.exists()]
+    if taken and not overwrite:
+        raise ConfigError(
+            f"{out / taken[0]} holds another run already: --overwrite it, or give a --prefix"
+            + (f" (and {len(taken) - 1} more)" if len(taken) > 1 else "")
+        )
+    for name, small in kept.items():
+        if name in new:
+            _write(small)
+        size = sum(map(len, small.files.values())) / 1024
+        state = "kept as" if name in new else "is kept already as"
+        report(f"{sources[name]} {state} {small.folder}, {size:.0f} KiB{small.note and '; ' + small.note}")
+
+
+def read_finished(paths: Sequence[Path]) -> list[Run]:
+    """Reads finished runs.
+
+    Raises:
+        ConfigError: A run is not finished, or a file of it is damaged.
+    """
+    folders, _ = find_runs(paths)
+    runs = [read_run(folder) for folder in folders]
+    for run in runs:
+        without_predictions = not (run.folder / PREDICTIONS).exists()
+        notes = [n for n in run.notes if not (without_predictions and f"readable {PREDICTIONS}" in n)]
+        if notes:
+            raise ConfigError(f"{run.folder}: {notes[0]}; only finished runs without damage are kept")
+        if run.summary is None or run.summary.test_accuracy is None or not run.settings:
+            raise ConfigError(f"{run.folder}: no settings or no test accuracy; only finished runs are kept")
+    return runs
+
+
+def kept_name(folder: Path) -> str:
+    """The run folder's name; ``fast-seed0`` for ``fast/seed0``, as ``--seeds`` makes them."""
+    folder = folder.resolve()
+    return f"{folder.parent.name}-{folder.name}" if re.fullmatch(r"seed\d+", folder.name) else folder.name
+
+
+def _reduce(run: Run, folder: Path) -> SmallRun:
+    config, summary = read_json(run.folder / "config.json"), read_json(run.folder / "summary.json")
+    config, notes = _without_places(config), {}
+    records, every = thin_records(run.records)
+    if every > 1:
+        notes["metrics"] = f"1 of {every} training records, all others"
+    predictions = None
+    if run.predictions is not None:
+        if predictions := compact_predictions(run.predictions):
+            notes["predictions"] = f"logits rounded to {predictions[1]:g}"
+        else:
+            notes["predictions"] = "left out, too large"
+    if notes:
+        config["kept"] = notes
+    files = {
+        "config.json": _json(config),
+        "metrics.jsonl": "".join(json.dumps(record) + "\n" for record in records).encode(),
+        **({PREDICTIONS: predictions[0]} if predictions else {}),
+        **_evaluation(run.folder),
+        "summary.json": _json(summary),
+    }
+    return SmallRun(folder, files, "; ".join(f"{name}: {note}" for name, note in notes.items()))
+
+
+def _write(run: SmallRun) -> None:
+    run.folder.mkdir(parents=True, exist_ok=True)
+    for name in ("summary.json", PREDICTIONS, EVALUATION):
+        (run.folder / name).unlink(missing_ok=True)
+    for name, content in run.files.items():
+        write_bytes(run.folder / name, content)
+
+
+def _evaluation(folder: Path) -> dict[str, bytes]:
+    """The evaluation that lies in a run folder, if there is one; its weights are those of the run."""
+    if not (folder / EVALUATION).exists():
+        return {}
+    try:
+        content = read_json(folder / EVALUATION)
+    except UnreadableError as error:
+        raise ConfigError(f"{folder / EVALUATION}: {error}; remove it, or evaluate again") from None
+    return {EVALUATION: _json({**content, "weights": kept_name(folder)})}
+
+
+def _json(content: dict[str, Any]) -> bytes:
+    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _without_places(config: dict[str, Any]) -> dict[str, Any]:
+    """The content of ``config.json`` without paths and addresses of the machine that wrote it."""
+    config = copy.deepcopy(config)
+    settings = config["config"]
+    for (group, name), default in PLACES.items():
+        values = settings.get(group, {})
+        if isinstance(values, dict) and values.get(name):
+            named = name == "data_dir" and values.get("dataset") == FOLDER
+            values[name] = Path(values[name]).name if named else default
+    model = settings.get("model")
+    if isinstance(model, dict) and model.get("init_from"):
+        model["init_from"] = Path(model["init_from"]).name
+    if config.get("flags"):
+        config["flags"] = _flags_without_places(config["flags"])
+    if config.get("command"):
+        config["command"] = shlex.join(_flags_without_places(shlex.split(config["command"])))
+    return config
+
+
+def _flags_without_places(words: Sequence[str]) -> list[str]:
+    kept, flag = [], ""
+    for word in words:
+        if word.startswith("--"):
+            flag = word.partition("=")[0]
+        if flag == "--init-from":
+            kept.append(f"{flag}={Path(word).name}" if word.startswith(f"{flag}=") else Path(word).name)
+        elif flag not in PLACE_FLAGS:
+            kept.append(word)
+    return kept
