@@ -1,12 +1,12 @@
 """Evaluates weights on a test set: python -m experiments.evaluate runs/mine."""
 
-import dataclasses
 import sys
 from collections.abc import Sequence
 
 from experiments.inference.config import EvaluateConfig
 from experiments.inference.names import is_pretrained
 from experiments.program.start import announce, start
+from experiments.settings.fields import from_dict
 from experiments.settings.parser import About, parse_flags
 from jax_resnet.pretrained import read_card
 
@@ -26,7 +26,7 @@ def main(args: Sequence[str] | None = None) -> None:
     program, default = "python -m experiments.evaluate", EvaluateConfig()
     config = parse_flags(EvaluateConfig, program, ABOUT, args, default)
     if is_pretrained(config.named):  # the data set of its card, unless a flag names another
-        default = dataclasses.replace(default, **{"dataset": read_card(config.named).dataset})
+        default = from_dict(EvaluateConfig, {"dataset": read_card(config.named).dataset})
         config = parse_flags(EvaluateConfig, program, ABOUT, args, default)
     config.check()
     announce(None, f"loading {config.named} and {config.dataset} ...")

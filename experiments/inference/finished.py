@@ -1,6 +1,7 @@
 """What a finished run says about itself, for the card of its weights."""
 
 import contextlib
+import dataclasses
 import functools
 import operator
 from collections.abc import Mapping
@@ -42,7 +43,11 @@ class FinishedRun(NamedTuple):
 
     @property
     def command(self) -> str | None:
-        """The command that trains it; None where its settings are not those of one."""
+        """The command that trains it; None where its settings are not those of one in this version."""
+        known = dataclasses.asdict(self.settings)
+        groups = {name: group for name, group in self.config["config"].items() if isinstance(group, dict)}
+        if any(set(group) - set(known.get(name, {})) for name, group in groups.items()):
+            return None  # it was trained by another version, with settings that this one lacks
         return command_of(self.settings)
 
 
@@ -80,8 +85,8 @@ def read_finished(folder: Path) -> FinishedRun:
 # What a card needs of each file, with the type; "data/mean" is in the object "data".
 NEEDED: Mapping[str, Mapping[str, Any]] = {
     "config.json": {
-        "model/name": str, "data/name": str, "data/mean": list, "data/std": list, "data/class_names": list,
-        "data/image_shape": list, "versions": dict,
+        "config": dict, "versions": dict, "model/name": str, "data/name": str, "data/mean": list,
+        "data/std": list, "data/class_names": list, "data/image_shape": list,
     },
     "summary.json": {
         "steps": int, "total_steps": int, "epochs": int | float, "seconds": int | float, "seed": int,

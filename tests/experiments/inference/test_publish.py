@@ -103,9 +103,11 @@ def test_command_and_commit_are_given_only_where_the_records_have_none(copied: P
     with pytest.raises(ConfigError, match="the run's commit is not known from its records: give --commit"):
         publish.main([str(copied), *into])
     config = json.loads((copied / "config.json").read_text())["config"]
-    change(copied / "config.json", config={**config, "recipe": "forgotten"})
-    with pytest.raises(ConfigError, match="the run's command is not known"):
-        publish.main([str(copied), *into, "--commit", "abc"])
+    other_version = {**config, "model": {**config["model"], "setting_of_another_version": 1}}
+    for settings in (other_version, {**config, "recipe": "forgotten"}):
+        change(copied / "config.json", config=settings)
+        with pytest.raises(ConfigError, match="the run's command is not known"):
+            publish.main([str(copied), *into, "--commit", "abc"])
     publish.main([str(copied), *into, "--commit", "abc", "--command", "python train.py"])
     card = load_pretrained(NAME, folder=into[1]).card
     assert (card.command, card.commit) == ("python train.py", "abc")
@@ -134,6 +136,7 @@ def poison(folder: Path) -> None:
         (lambda f: change(f / "summary.json", steps=3), r"is not finished: it stopped at step 3 of \d+"),
         (lambda f: change(f / "summary.json", seed="0"), r"summary\.json has no valid seed"),
         (lambda f: change(f / "config.json", data=[]), r"config\.json has no valid data/name"),
+        (lambda f: change(f / "config.json", config=None), r"config\.json has no valid config"),
         (damage_summary, r"summary\.json: not a JSON object"),
         (lambda f: shutil.rmtree(f / "checkpoints"), "holds no checkpoint"),
         (lambda f: change(f / "summary.json", test_accuracy_best=0.01), "too far apart for rounding"),
