@@ -21,6 +21,7 @@ PROGRAMS = {
         "evaluate": "evaluates weights on a test set",
         "predict": "classifies images",
         "export": "writes a network as StableHLO, ONNX, a state_dict or a checkpoint",
+        "publish": "adds a run's weights to those that the package ships",
     },
     "machines": {
         "launch": "runs a program as several processes of this machine",

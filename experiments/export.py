@@ -13,6 +13,7 @@ ABOUT = About(
     examples=(
         "python -m experiments.export runs/mine --format stablehlo --out mine.stablehlo",
         "python -m experiments.export runs/mine --format onnx --fold --out mine.onnx",
+        "python -m experiments.export resnet20.cifar10 --format torch --out resnet20.pth",
         "python -m experiments.export resnet20.th --arch resnet20 --format safetensors --out a.safetensors",
     ),
 )

@@ -12,6 +12,7 @@ ABOUT = About(
     "the network takes, and normalized as it was trained.",
     examples=(
         "python -m experiments.predict runs/mine cat.jpg holiday/ --top 3",
+        "python -m experiments.predict resnet20.cifar10 cat.jpg",
         "find . -name '*.png' | python -m experiments.predict runs/mine - --json",
     ),
 )

@@ -21,9 +21,11 @@ if TYPE_CHECKING:
         models,
         optim,
         parallel,
+        pretrained,
         train,
     )
     from jax_resnet.models import create_model, list_models
+    from jax_resnet.pretrained import list_pretrained, load_pretrained
 
 __version__ = "0.1.0"
 
@@ -37,9 +39,12 @@ __all__ = [
     "export",
     "layers",
     "list_models",
+    "list_pretrained",
+    "load_pretrained",
     "models",
     "optim",
     "parallel",
+    "pretrained",
     "train",
 ]
 
@@ -47,6 +52,8 @@ __all__ = [
 _FUNCTIONS = {
     "create_model": "jax_resnet.models",
     "list_models": "jax_resnet.models",
+    "list_pretrained": "jax_resnet.pretrained",
+    "load_pretrained": "jax_resnet.pretrained",
 }
 
 

@@ -4,11 +4,13 @@ import dataclasses
 from pathlib import Path
 from typing import Literal
 
+from experiments.inference.names import check_exists
 from experiments.program.errors import ConfigError
 from experiments.settings.datasets import DataSource, check_pixels
 from experiments.settings.fields import check_ranges, setting
+from jax_resnet.pretrained.schema import NAME
 
-__all__ = ["EvaluateConfig", "ExportConfig", "NetworkConfig", "PredictConfig"]
+__all__ = ["EvaluateConfig", "ExportConfig", "NetworkConfig", "PredictConfig", "PublishConfig"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,7 +18,7 @@ class NetworkConfig:
     """Network in a file."""
 
     arch: str | None = setting(
-        None, "Network, where the weights are a file; a run knows its own.", common=True
+        None, "Network, where the weights are a file; runs and pretrained weights know theirs.", common=True
     )
     stem: Literal["cifar", "imagenet", "imagenet_d"] = setting("cifar", "First layers.")
     shortcut: Literal["default", "A", "B", "C", "D", "none"] = setting("default", "Shortcuts.")
@@ -28,12 +30,14 @@ class NetworkConfig:
 class EvaluateConfig(DataSource):
     """Evaluation."""
 
-    weights: str = setting(
+    source: str = setting(
         "",
-        "Run folder, exported checkpoint, or .safetensors, .pth, .th or .pt file.",
-        common=True,
-        metavar="PATH",
+        "Run folder, exported checkpoint, file of weights (.safetensors, .pth, .th, .pt), or name of "
+        "pretrained weights.",
+        positional=True,
+        metavar="WEIGHTS",
     )
+    weights: str = setting("", "The same as a flag.", common=True, metavar="WEIGHTS")
     network: NetworkConfig = dataclasses.field(default_factory=NetworkConfig)
     image_size: int = setting(
         0, "folder, imagenet2012: height and width of the images (default: the run's, or 224).", at_least=0
@@ -62,6 +66,11 @@ class EvaluateConfig(DataSource):
     )
     overwrite: bool = setting(False, "Replace an evaluation in that folder.", common=True)
 
+    @property
+    def named(self) -> str:
+        """The weights, however they are named."""
+        return self.source or self.weights
+
     def check(self) -> None:
         """Finds invalid settings before anything is read.
 
@@ -69,8 +78,13 @@ class EvaluateConfig(DataSource):
             ConfigError: Naming the flag.
         """
         check_ranges(self)
-        if not self.weights:
-            raise ConfigError("--weights PATH is needed: a run folder, a .safetensors, .pth, .th or .pt file")
+        if not self.named:
+            raise ConfigError(
+                "which weights? name a run folder, a .safetensors, .pth, .th or .pt file, or pretrained ones"
+            )
+        if self.source and self.weights:
+            raise ConfigError(f"name one network: {self.source}, or --weights {self.weights}")
+        check_exists(self.named, "--weights " if self.weights else "")
         super().check()
         check_pixels(self.mean, self.std)
 
@@ -81,7 +95,7 @@ class PredictConfig:
 
     checkpoint: str = setting(
         "",
-        "Run folder, exported checkpoint, or with --arch a .safetensors, .pth, .th or .pt file.",
+        "Run folder, exported checkpoint, name of pretrained weights, or with --arch a file of weights.",
         positional=True,
         metavar="CHECKPOINT",
     )
@@ -113,9 +127,10 @@ class PredictConfig:
         """
         check_ranges(self)
         if not self.checkpoint:
-            raise ConfigError("which network? name a run folder, then images")
+            raise ConfigError("which network? name a run folder or pretrained weights, then images")
         if not self.images:
             raise ConfigError("which images? name files or folders, or - for a list on standard input")
+        check_exists(self.checkpoint, "")
         check_pixels(self.mean, self.std)
 
 
@@ -125,9 +140,9 @@ class ExportConfig:
 
     source: str = setting(
         "",
-        "Run folder, exported checkpoint, or with --arch a file of weights (.safetensors, .pth and others).",
+        "Run folder, exported checkpoint, name of pretrained weights, or with --arch a file of weights.",
         positional=True,
-        metavar="RUN|FILE",
+        metavar="WEIGHTS",
     )
     format: Literal["stablehlo", "onnx", "safetensors", "torch", "orbax"] | None = setting(
         None,
@@ -168,8 +183,7 @@ class ExportConfig:
         check_ranges(self)
         if not self.source:
             raise ConfigError("which network? name a run folder, an exported checkpoint or a file of weights")
-        if not Path(self.source).exists():
-            raise ConfigError(f"{self.source} does not exist: name a run folder or a file of weights")
+        check_exists(self.source, "")
         if self.format is None:
             raise ConfigError("--format is needed: stablehlo, onnx, safetensors, torch or orbax")
         if not self.out:
@@ -182,3 +196,46 @@ class ExportConfig:
         check_pixels(self.mean, self.std)
         if self.image_shape and len(self.image_shape) != 3:
             raise ConfigError("--image-shape is height, width and channels: --image-shape 32 32 3")
+
+
+@dataclasses.dataclass(frozen=True)
+class PublishConfig:
+    """Publishing a run's weights with the package."""
+
+    run: str = setting("", "Folder of a finished run.", positional=True, metavar="RUN")
+    name: str | None = setting(
+        None, "Name to load the weights by (default: ARCH.DATASET, such as resnet20.cifar10).", common=True
+    )
+    half: bool = setting(
+        False,
+        "Store kernels as float16, half the size; refused where the test accuracy is lower than in float32.",
+        common=True,
+    )
+    overwrite: bool = setting(False, "Replace the weights of that name.", common=True)
+    data_dir: str | None = setting(
+        None, "Where data sets are kept (default: TFDS's folder).", common=True, metavar="FOLDER"
+    )
+    archive: str | None = setting(None, "Original archive of the data set to read instead.", metavar="PATH")
+    commit: str | None = setting(None, "Commit that trained it, where the run recorded none.", metavar="SHA")
+    command: str | None = setting(
+        None, "Command that trained it, where the run's settings are not those of one."
+    )
+    folder: str | None = setting(None, "Where to write (default: jax_resnet/pretrained).", metavar="FOLDER")
+
+    def check(self) -> None:
+        """Finds invalid settings before anything is read.
+
+        Raises:
+            ConfigError: Naming the flag or argument.
+        """
+        check_ranges(self)
+        if not self.run:
+            raise ConfigError("which run? name the folder of a finished one")
+        if not Path(self.run).is_dir():
+            raise ConfigError(f"{self.run} is not a folder: name that of a finished run")
+        if self.name is not None and not NAME.fullmatch(self.name):
+            raise ConfigError(
+                f"--name {self.name} is not small letters, digits, _ and at least one dot: resnet20.cifar10"
+            )
+        if self.folder is not None and not Path(self.folder).is_dir():
+            raise ConfigError(f"--folder {self.folder} is not a folder")

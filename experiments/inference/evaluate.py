@@ -13,7 +13,7 @@ import numpy as np
 from experiments.inference.config import EvaluateConfig
 from experiments.inference.evaluation import Evaluation, evaluate
 from experiments.inference.network import count_outputs
-from experiments.inference.trained import TrainedNetwork, check_exists, open_network
+from experiments.inference.trained import TrainedNetwork, open_network
 from experiments.program.console import Console
 from experiments.program.errors import ConfigError
 from experiments.runs.confusion import confusion_matrix
@@ -30,6 +30,7 @@ __all__ = [
     "IMAGE_SIZE",
     "MirrorAverage",
     "SelectedOutputs",
+    "compare_with_card",
     "evaluate_weights",
     "load_for",
     "match_outputs",
@@ -49,10 +50,10 @@ def evaluate_weights(config: EvaluateConfig, console: Console) -> dict[str, Any]
         ConfigError: An invalid setting, or weights that do not fit.
         jax_resnet.errors.DataError: The data is not available.
         jax_resnet.errors.CheckpointError: The checkpoint cannot be read.
+        jax_resnet.errors.WeightsError: The pretrained weights are damaged.
     """
     config.check()
-    check_exists(config.weights, "--weights ")
-    network = open_network(config.weights, config.network, console.line)
+    network = open_network(config.named, config.network, console.line)
     out = Path(config.out or f"evaluations/{network.name}-{config.dataset}")
     if (out / "evaluation.json").exists() and not config.overwrite:
         raise ConfigError(f"{out} holds an evaluation already: --overwrite it, or name another --out")
@@ -68,9 +69,11 @@ def evaluate_weights(config: EvaluateConfig, console: Console) -> dict[str, Any]
     per_class = per_class_accuracy(confusion, dataset.class_names)
     # Printed before anything that can fail is drawn or written.
     print_result(network.name, dataset, result, per_class, console)
+    if comparison := compare_with_card(network, config, dataset, (mean, std), result):
+        console.line(comparison)
     summary = {
         "arch": network.name,
-        "weights": config.weights,
+        "weights": config.named,
         "dataset": dataset.name,
         "images": result.images,
         "accuracy": result.accuracy,
@@ -133,6 +136,35 @@ def print_result(
     console.line(
         f"{name}: accuracy {result.accuracy:.4f}, loss {result.loss:.4f} on {dataset.name}'s "
         f"{result.images:,} test images"
+    )
+
+
+def compare_with_card(
+    network: TrainedNetwork,
+    config: EvaluateConfig,
+    dataset: Dataset[Split],
+    pixels: tuple[tuple[float, ...], tuple[float, ...]],
+    result: Evaluation,
+) -> str:
+    """Whether pretrained weights do as well as their card says, in one line.
+
+    Empty for other weights, and where the card speaks of another evaluation: of another data set, other
+    normalization, no test-time augmentation.
+    """
+    card = network.card
+    if (
+        card is None
+        or config.tta != "none"
+        or dataset.name != card.dataset
+        or pixels != (card.mean, card.std)
+    ):
+        return ""
+    if result.accuracy == card.test_accuracy and result.images == card.test_images:
+        return f"the card of {card.name} says the same accuracy: {card.test_accuracy:.4f}"
+    right = round(result.accuracy * result.images), round(card.test_accuracy * card.test_images)
+    return (
+        f"the card of {card.name} says another accuracy: {card.test_accuracy:.4f}, {right[1]:,} of "
+        f"{card.test_images:,} images right instead of {right[0]:,} of {result.images:,}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Weights from anywhere: a run, an exported checkpoint, a PyTorch or safetensors file."""
+"""Weights from anywhere: a run, an exported checkpoint, a PyTorch or safetensors file, the package."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,11 +9,13 @@ import numpy as np
 from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from experiments.inference.names import check_exists, is_pretrained, say_if_hidden
 from experiments.program.errors import ConfigError
 from jax_resnet import checkpoint
 from jax_resnet.convert import count_classes, from_torch, read_weights
 from jax_resnet.errors import WeightsError
 from jax_resnet.models import stack_blocks, unstack_blocks
+from jax_resnet.pretrained import load_pretrained
 
 __all__ = ["count_outputs", "initialize_from", "read_variables"]
 
@@ -29,8 +31,8 @@ def read_variables(path: str, model: nn.Module, say: Callable[[str], None] = _si
     """Reads the variables in a file or folder, in the layout of ``model``.
 
     Args:
-        path: A run's folder (its best checkpoint is taken), an exported checkpoint, or a file of PyTorch's
-            or safetensors.
+        path: A run's folder (its best checkpoint is taken), an exported checkpoint, a file of PyTorch's
+            or safetensors, or the name of pretrained weights.
         model: The network; where the file's class count differs, its head is returned as it is
             (``count_outputs`` counts).
         say: Called with a line for people where a file holds several networks: which one was taken.
@@ -38,7 +40,10 @@ def read_variables(path: str, model: nn.Module, say: Callable[[str], None] = _si
     Raises:
         ConfigError: The file is not there, or does not fit the network.
         jax_resnet.checkpoint.CheckpointError: The checkpoint cannot be read.
+        jax_resnet.errors.WeightsError: The pretrained weights are damaged.
     """
+    if is_pretrained(path):
+        return _in_layout(load_pretrained(path).variables, model)
     if Path(path).is_dir():
         return _in_layout(checkpoint.restore(path).variables, model)
     try:
@@ -74,7 +79,10 @@ def initialize_from(
     Raises:
         ConfigError: Anything but the head is missing, unexpected or of another shape.
         jax_resnet.checkpoint.CheckpointError: The checkpoint cannot be read.
+        jax_resnet.errors.WeightsError: The pretrained weights are damaged.
     """
+    check_exists(path, "--init-from ")
+    say_if_hidden(path, say)
     found = flatten_dict(unstack_blocks(read_variables(path, model, say)), sep="/")
     wanted = flatten_dict(unstack_blocks(fresh), sep="/")
     head = {name for name in wanted if name.split("/")[1] == HEAD}

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from experiments.inference.config import PredictConfig
 from experiments.inference.images import ImageError, Shape, find_images, read_image
-from experiments.inference.trained import check_exists, open_network
+from experiments.inference.trained import open_network
 from experiments.program.errors import ConfigError
 from jax_resnet.data.augment import normalize
 from jax_resnet.data.registry import DATASETS, get_spec
@@ -88,7 +88,6 @@ def load_classifier(config: PredictConfig) -> Classifier:
         ConfigError: Weights that do not exist or do not fit, or unknown normalization.
         jax_resnet.errors.CheckpointError: The checkpoint cannot be read.
     """
-    check_exists(config.checkpoint, "")
     usual = get_spec(config.dataset)
     network = open_network(
         config.checkpoint,

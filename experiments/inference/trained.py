@@ -1,5 +1,6 @@
-"""Opening a trained network: the folder of a run, an exported checkpoint, or a file of weights."""
+"""Opening a trained network: a run, an exported checkpoint, a file of weights, or pretrained weights."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -7,12 +8,14 @@ from typing import Any, NamedTuple
 from flax import linen as nn
 
 from experiments.inference.config import NetworkConfig
+from experiments.inference.names import is_pretrained, say_if_hidden
 from experiments.inference.network import count_outputs, read_variables
 from experiments.program.errors import ConfigError
 from jax_resnet import checkpoint
 from jax_resnet.models import create_model
+from jax_resnet.pretrained import Card, load_pretrained
 
-__all__ = ["TrainedNetwork", "check_exists", "open_network"]
+__all__ = ["TrainedNetwork", "open_network"]
 
 
 class TrainedNetwork(NamedTuple):
@@ -24,12 +27,14 @@ class TrainedNetwork(NamedTuple):
         variables: ``{"params", "batch_stats"}``.
         config: What a checkpoint of it says: ``config["model"]``, the arguments of ``create_model``, and more
             where the network comes from a checkpoint.
+        card: The card of pretrained weights; None for others.
     """
 
     name: str
     model: nn.Module
     variables: dict[str, Any]
     config: dict[str, Any]
+    card: Card | None = None
 
     @property
     def data(self) -> dict[str, Any]:
@@ -40,28 +45,22 @@ class TrainedNetwork(NamedTuple):
         return data
 
 
-def check_exists(path: str, flag: str) -> None:
-    """Refuses a path that does not exist.
-
-    Raises:
-        ConfigError: Naming the flag.
-    """
-    if not Path(path).exists():
-        raise ConfigError(f"{flag}{path} does not exist: name a run folder or a file of weights")
-
-
 def open_network(path: str, config: NetworkConfig, say: Callable[[str], None]) -> TrainedNetwork:
     """Reads a network and its weights.
 
     Args:
-        path: A run folder, an exported checkpoint, or a file of weights.
+        path: A run folder, an exported checkpoint, a file of weights, or the name of pretrained weights.
         config: Which checkpoint of a run; which network, for a file.
         say: Called with a line about checkpoints passed over, or which of several networks was taken.
 
     Raises:
         ConfigError: A file without ``--arch``, an unknown network, or weights that do not fit it.
         jax_resnet.errors.CheckpointError: The checkpoint cannot be read.
+        jax_resnet.errors.WeightsError: The pretrained weights are damaged.
     """
+    if is_pretrained(path):
+        return _open_pretrained(path, config)
+    say_if_hidden(path, say)
     if Path(path).is_dir():
         model, variables, written = checkpoint.restore(
             path, config.which, on_broken=lambda step, reason: say(f"checkpoint {step} is damaged: {reason}")
@@ -82,3 +81,16 @@ def open_network(path: str, config: NetworkConfig, say: Callable[[str], None]) -
     arguments["num_classes"] = count_outputs(variables) or 0
     model = model.clone(num_classes=arguments["num_classes"])
     return TrainedNetwork(config.arch, model, variables, {"model": arguments})
+
+
+def _open_pretrained(name: str, config: NetworkConfig) -> TrainedNetwork:
+    model, variables, card = load_pretrained(name)
+    if config.arch not in (None, card.arch):
+        raise ConfigError(f"--arch {config.arch}: the weights {name} are of a {card.arch}; leave --arch out")
+    content = json.loads(card.to_json())  # with the lists and dicts of a checkpoint's config
+    data = {key: content[key] for key in ("mean", "std", "class_names", "image_shape")}
+    written = {
+        "model": {"name": card.arch, **content["options"]},
+        "data": {"name": card.dataset, **data},
+    }
+    return TrainedNetwork(card.arch, model, variables, written, card)

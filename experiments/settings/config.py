@@ -30,8 +30,9 @@ class ModelConfig:
     zero_init_residual: bool = setting(False, "Initialize every block as its shortcut.")
     init_from: str | None = setting(
         None,
-        "Initial weights: a run folder or a file; the head is new where the number of classes differs.",
-        metavar="PATH",
+        "Initial weights: a run folder, a file, or the name of pretrained weights; the head is new where the "
+        "number of classes differs.",
+        metavar="WEIGHTS",
     )
     act: str | None = setting(
         None, "Activation: relu, gelu, silu, ... (default: the network's).", metavar="NAME"

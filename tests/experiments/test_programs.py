@@ -20,7 +20,10 @@ def test_the_list_names_every_program_once(capsys):
             assert said.count(f"python -m experiments.{name} ") == 1
 
 
-@pytest.mark.parametrize("name", [*TRAINING, "compare", "degradation", "resnext", "evaluate", "predict"])
+OTHERS = ("compare", "degradation", "resnext", "evaluate", "predict", "publish")
+
+
+@pytest.mark.parametrize("name", [*TRAINING, *OTHERS])
 def test_help_and_wrong_flags_need_no_jax(name):
     code = (
         "import sys, importlib\n"

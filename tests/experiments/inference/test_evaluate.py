@@ -62,7 +62,7 @@ def test_flip_averages_the_two_views(finished, tmp_path, data_dir):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ([], "--weights PATH is needed"),
+        ([], "which weights[?]"),
         (["--weights", "nowhere.safetensors"], "--weights nowhere.safetensors does not exist"),
     ],
 )
