@@ -119,9 +119,22 @@ RECIPES: dict[str, Recipe] = {
             run=RunConfig(log_every=20),
         ),
     ),
+    "fast": Recipe(
+        "resnet20 to about the paper's accuracy in a fifth of its steps",
+        "40 epochs of batch 128 (14,040 steps; the paper's 64,000 are 182), cosine from 0.1 after a warm-up of "
+        "2.5%, Nesterov momentum, weight decay 5e-4, crops padded by 4 reflected pixels, every image mirrored "
+        "in every other epoch, bfloat16 where the machine is faster in it.",
+        Config(
+            recipe="fast",
+            model=ModelConfig(dtype="auto"),
+            data=DataConfig(padding="reflect", alternate_flips=True),
+            optim=OptimConfig(epochs=40, warmup=5 / 200, nesterov=True),
+        ),
+    ),
     "speedrun": Recipe(
         "whitened_resnet8 to 94% with test-time augmentation, in minutes on two CPU cores",
-        "16 epochs of batch 1,000 on all 50,000 images, the last checkpoint; a shallow residual network after "
+        "16 epochs of batch 1,000 on all 50,000 images, the last checkpoint; a shallow residual network after"
+        " "
         "airbench94 (Jordan 2024): a first layer that whitens patches and is kept, BatchNorm without scales, "
         "convolutions that start as the identity and are trained by Muon from 0.24 linearly to 0, label "
         "smoothing 0.2, crops padded by 2 reflected pixels, every image mirrored in every other epoch, "
