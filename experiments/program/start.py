@@ -8,6 +8,7 @@ from types import FrameType
 
 from experiments.program.distributed import exit_distributed
 from experiments.program.errors import ConfigError, LaunchError, Preempted, Terminated
+from experiments.program.launcher import end_with_launcher
 from experiments.program.malloc import keep_freed_memory
 from jax_resnet._cli import quiet_on_closed_pipe
 from jax_resnet.errors import JaxResnetError
@@ -28,6 +29,7 @@ def start(main: Callable[[], None]) -> None:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
             signal.signal(number, _terminate)
     sys.unraisablehook = _repeat_signal
+    end_with_launcher()
     keep_freed_memory()  # before jax is imported, which must therefore happen inside main
     try:
         with quiet_on_closed_pipe():
