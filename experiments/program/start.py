@@ -1,5 +1,6 @@
 """How every program here starts, and how it ends after an error or a signal. Imports no jax."""
 
+import os
 import signal
 import sys
 import threading
@@ -7,7 +8,7 @@ from collections.abc import Callable
 from types import FrameType
 
 from experiments.program.distributed import exit_distributed
-from experiments.program.errors import ConfigError, LaunchError, Preempted, Terminated
+from experiments.program.errors import ConfigError, Interrupted, LaunchError, Terminated
 from experiments.program.launcher import end_with_launcher
 from experiments.program.malloc import keep_freed_memory
 from jax_resnet._cli import quiet_on_closed_pipe
@@ -35,6 +36,7 @@ def start(main: Callable[[], None]) -> None:
         with quiet_on_closed_pipe():
             main()
     except Exception as error:
+        _end_at_once_from_now_on()
         code = exit_code(error)
         exit_distributed(error, describe(error), code)
         if code is None:
@@ -43,6 +45,7 @@ def start(main: Callable[[], None]) -> None:
             print_error(message)
         sys.exit(code)
     except KeyboardInterrupt as error:
+        _end_at_once_from_now_on()
         message, code = "interrupted", 130
         if isinstance(error, Terminated):
             message, code = f"ended by {signal.Signals(error.number).name}", 128 + error.number
@@ -53,6 +56,13 @@ def start(main: Callable[[], None]) -> None:
 
 def _terminate(number: int, frame: FrameType | None) -> None:
     raise Terminated(number)
+
+
+def _end_at_once_from_now_on() -> None:
+    """Makes signals end the process without a traceback while it is on its way to its end."""
+    for number in (signal.SIGINT, *ENDING_SIGNALS):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda number, frame: os._exit(128 + number))
 
 
 def _repeat_signal(dropped: "sys.UnraisableHookArgs") -> None:
@@ -71,7 +81,7 @@ def exit_code(error: Exception) -> int | None:
         return 2
     if isinstance(error, LaunchError):
         return error.code
-    if isinstance(error, Preempted):
+    if isinstance(error, Interrupted):
         return 128 + error.number
     if isinstance(error, JaxResnetError | OSError):
         return 1
