@@ -56,6 +56,9 @@ class RunFolder:
             raise ExperimentError(
                 f"cannot write to --workdir {path}: {error.strerror}; name a folder of yours"
             ) from None
+        for name in OURS:  # drafts of a process that was killed while it wrote
+            for draft in path.glob(f".{name}.*.tmp"):
+                draft.unlink(missing_ok=True)
         if overwrite:
             self._delete()
         elif not resume and any((path / name).exists() for name in OURS):
