@@ -1,11 +1,23 @@
 """Files that are written whole or not at all."""
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["replacing", "write_bytes", "write_text"]
+__all__ = ["REASONS", "replacing", "write_bytes", "write_text"]
+
+# Why a file cannot be written, and what to do, by the number of the system's error.
+REASONS = {
+    errno.ENOSPC: "the disk is full: free some space and continue",
+    errno.EDQUOT: "the disk quota is used up: free some space and continue",
+    errno.EFBIG: "a file would be larger than allowed: raise the limit (ulimit -f) and continue",
+    errno.EROFS: "the file system is read-only: choose another folder",
+    errno.EACCES: "permission denied: choose a folder that you can write to",
+    errno.EPERM: "not permitted: choose a folder that you can write to",
+    errno.ENOTDIR: "a part of the path is a file, not a folder: choose another folder",
+}
 
 
 @contextlib.contextmanager

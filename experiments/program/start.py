@@ -12,6 +12,7 @@ from experiments.program.errors import ConfigError, Interrupted, LaunchError, Te
 from experiments.program.launcher import end_with_launcher
 from experiments.program.malloc import keep_freed_memory
 from jax_resnet._cli import quiet_on_closed_pipe
+from jax_resnet._files import REASONS
 from jax_resnet.errors import JaxResnetError
 
 __all__ = ["ENDING_SIGNALS", "announce", "describe", "exit_code", "print_error", "start"]
@@ -89,9 +90,10 @@ def exit_code(error: Exception) -> int | None:
 
 
 def describe(error: Exception) -> str:
-    """The error in one line; for an error of the operating system, with the file."""
+    """The error in one line; for an error of the operating system, with the file and what to do."""
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        reason = REASONS.get(error.errno or 0, error.strerror)
+        return f"{error.filename}: {reason}" if error.filename else reason
     return str(error)
 
 

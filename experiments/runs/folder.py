@@ -84,8 +84,12 @@ class RunFolder:
         """Appends a record to ``metrics.jsonl`` and its numbers to TensorBoard."""
         if not self.writes:
             return
-        with self._metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record, allow_nan=False) + "\n")
+        try:
+            with self._metrics.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record, allow_nan=False) + "\n")
+        except OSError as error:
+            error.filename = str(self._metrics)
+            raise
         self._tensorboard.log(record)
 
     def log_settings(self, settings: Mapping[str, Any], results: Mapping[str, float]) -> None:

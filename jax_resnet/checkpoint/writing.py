@@ -14,6 +14,7 @@ from typing import Any
 
 import orbax.checkpoint as ocp
 
+from jax_resnet._files import REASONS
 from jax_resnet._text import first_line
 from jax_resnet.checkpoint import manifest
 from jax_resnet.checkpoint.steps import remove_leftovers
@@ -120,22 +121,11 @@ def why_not_written(error: BaseException) -> str:
     seen: list[BaseException] = []
     while chain is not None and chain not in seen:
         seen.append(chain)
-        if isinstance(chain, OSError) and chain.errno in _REASONS:
-            return _REASONS[chain.errno]
-        for number, reason in _REASONS.items():
+        if isinstance(chain, OSError) and chain.errno in REASONS:
+            return REASONS[chain.errno]
+        for number, reason in REASONS.items():
             # tensorstore raises ValueError and RuntimeError with the system's words.
             if os.strerror(number) in str(chain) or f": {errno.errorcode[number]} " in str(chain):
                 return reason
         chain = chain.__cause__ or chain.__context__
     return f"{type(error).__name__}: {first_line(error)}"
-
-
-_REASONS = {
-    errno.ENOSPC: "the disk is full: free some space and continue",
-    errno.EDQUOT: "the disk quota is used up: free some space and continue",
-    errno.EFBIG: "a file would be larger than allowed: raise the limit (ulimit -f) and continue",
-    errno.EROFS: "the file system is read-only: choose another folder",
-    errno.EACCES: "permission denied: choose a folder that you can write to",
-    errno.EPERM: "not permitted: choose a folder that you can write to",
-    errno.ENOTDIR: "a part of the path is a file, not a folder: choose another folder",
-}

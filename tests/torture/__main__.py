@@ -1,6 +1,7 @@
 """Runs the fault families and prints one table: python -m tests.torture [--short] [--only NAME ...]."""
 
 import argparse
+import os
 import sys
 import tempfile
 import time
@@ -14,12 +15,13 @@ from tests.torture.disks import disks
 from tests.torture.kills import kills
 from tests.torture.together import together
 
+KILLS = int(os.environ.get("TORTURE_KILLS", "100"))
 FAMILIES: dict[str, tuple[Callable[[Programs, int], list[Row]], Callable[[Programs, int], list[Row]]]] = {
     "damage": (lambda p, seed: damages(p, 1), lambda p, seed: damages(p, 7)),
     "disks": (lambda p, seed: disks(p, 8), lambda p, seed: disks(p, 1)),
     "together": (lambda p, seed: together(p, 2), lambda p, seed: together(p, 1)),
     "devices": (lambda p, seed: devices(p, 4), lambda p, seed: devices(p, 1)),
-    "kills": (lambda p, seed: kills(p, 100, seed), lambda p, seed: kills(p, 6, seed)),
+    "kills": (lambda p, seed: kills(p, KILLS, seed), lambda p, seed: kills(p, 6, seed)),
 }
 
 

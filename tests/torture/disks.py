@@ -1,11 +1,9 @@
 """Full disks: a run on a file system of every size up to what it needs, which then grows."""
 
-import contextlib
 import os
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
+from tests.helpers.disk import grow, mounted
 from tests.torture.common import (
     FLAGS,
     OFTEN,
@@ -28,7 +26,7 @@ def disks(programs: Programs, sizes: int) -> list[Row]:
     fault = f"full disk, {sizes} sizes"
     reference = programs.folder / "reference-disk"
     try:
-        with disk(programs.folder, 8):
+        with mounted(programs.folder / "disk", 8):
             pass
     except OSError as error:
         return [Row(fault, 0, 0, f"not run: {error}")]
@@ -36,28 +34,8 @@ def disks(programs: Programs, sizes: int) -> list[Row]:
     return [count(fault, [lambda kib=kib: fill(programs, kib, reference) for kib in SIZES[-sizes:]])]
 
 
-@contextlib.contextmanager
-def disk(folder: Path, kib: int) -> Iterator[Path]:
-    """A file system of this size.
-
-    Raises:
-        OSError: None can be mounted.
-    """
-    path = folder / "disk"
-    path.mkdir(exist_ok=True)
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={kib}k", "tmpfs", path], capture_output=True, text=True
-    )
-    if mounted.returncode:
-        raise OSError(f"no file system can be mounted: {mounted.stderr.strip()}")
-    try:
-        yield path
-    finally:
-        subprocess.run(["umount", "-l", path], check=True)
-
-
 def fill(programs: Programs, kib: int, reference: Path) -> None:
-    with disk(programs.folder, kib) as path:
+    with mounted(programs.folder / "disk", kib) as path:
         workdir = path / "run"
         command = ("-m", "experiments.cifar10", "--workdir", workdir)
         code, error = programs.run(*command, *FLAGS, *SHORT, *OFTEN)
@@ -70,7 +48,7 @@ def fill(programs: Programs, kib: int, reference: Path) -> None:
         expect(not left, f"{kib} KiB: left behind: {left}")
         expect_whole(workdir)
         kept = steps(workdir)
-        subprocess.run(["mount", "-o", "remount,size=20m", path], check=True)
+        grow(path, 20 * 1024)
         begun = (workdir / "config.json").exists() or kept
         programs.train(workdir, *(["--resume"] if begun else ["--overwrite", *FLAGS, *SHORT]))
         expect_same_end(workdir, reference)

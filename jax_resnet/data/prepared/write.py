@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from jax_resnet._files import REASONS
 from jax_resnet.data.dataset import ArraySplit, Splits
 from jax_resnet.data.locks import UNFINISHED
 from jax_resnet.data.registry import DatasetSpec
@@ -49,7 +50,8 @@ def write_prepared(data_dir: Path, spec: DatasetSpec, splits: Splits, reporter: 
                 if not target.is_dir():
                     raise
     except OSError as error:
-        raise DataError(f"{spec.name} cannot be written to {folder} ({error.strerror or error})") from error
+        reason = REASONS.get(error.errno or 0, error.strerror or str(error))
+        raise DataError(f"{spec.name} cannot be written to {folder}: {reason}") from error
 
 
 def _build(data_dir: str, spec: DatasetSpec, splits: Splits, advance: Callable[[int], None]) -> Path:
