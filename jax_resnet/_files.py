@@ -6,7 +6,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["REASONS", "replacing", "write_bytes", "write_text"]
+from jax_resnet._text import first_line
+
+__all__ = ["REASONS", "replacing", "why_not_written", "write_bytes", "write_text"]
 
 # Why a file cannot be written, and what to do, by the number of the system's error.
 REASONS = {
@@ -54,3 +56,19 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Writes a file whole or not at all."""
     with replacing(path) as draft:
         draft.write_bytes(content)
+
+
+def why_not_written(error: BaseException) -> str:
+    """Why a file could not be written, and what to do, in a few words; libraries wrap the system's error."""
+    chain: BaseException | None = error
+    seen: list[BaseException] = []
+    while chain is not None and chain not in seen:
+        seen.append(chain)
+        if isinstance(chain, OSError) and chain.errno in REASONS:
+            return REASONS[chain.errno]
+        for number, reason in REASONS.items():
+            # tensorstore raises ValueError and RuntimeError with the system's words.
+            if os.strerror(number) in str(chain) or f": {errno.errorcode[number]} " in str(chain):
+                return reason
+        chain = chain.__cause__ or chain.__context__
+    return f"{type(error).__name__}: {first_line(error)}"
