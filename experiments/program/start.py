@@ -17,6 +17,8 @@ from jax_resnet.errors import JaxResnetError
 
 __all__ = ["ENDING_SIGNALS", "announce", "describe", "exit_code", "print_error", "start"]
 
+# Characters of an error about a setting.
+LONGEST = 1000
 # Signals that ask a program to end; a closed terminal sends SIGHUP, which Windows does not have.
 ENDING_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
@@ -94,6 +96,9 @@ def describe(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         reason = REASONS.get(error.errno or 0, error.strerror)
         return f"{error.filename}: {reason}" if error.filename else reason
+    if isinstance(error, ConfigError):  # repeats what was typed, which may be anything
+        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(error))
+        return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 4 :]}"
     return str(error)
 
 
