@@ -1,7 +1,6 @@
 """Runs the fault families and prints one table: python -m tests.torture [--short] [--only NAME ...]."""
 
 import argparse
-import os
 import sys
 import tempfile
 import time
@@ -15,13 +14,14 @@ from tests.torture.disks import disks
 from tests.torture.kills import kills
 from tests.torture.together import together
 
-KILLS = int(os.environ.get("TORTURE_KILLS", "100"))
-FAMILIES: dict[str, tuple[Callable[[Programs, int], list[Row]], Callable[[Programs, int], list[Row]]]] = {
-    "damage": (lambda p, seed: damages(p, 1), lambda p, seed: damages(p, 7)),
-    "disks": (lambda p, seed: disks(p, 8), lambda p, seed: disks(p, 1)),
-    "together": (lambda p, seed: together(p, 2), lambda p, seed: together(p, 1)),
-    "devices": (lambda p, seed: devices(p, 4), lambda p, seed: devices(p, 1)),
-    "kills": (lambda p, seed: kills(p, KILLS, seed), lambda p, seed: kills(p, 6, seed)),
+Family = Callable[[Programs, argparse.Namespace], list[Row]]
+# Of each family the whole and the short version.
+FAMILIES: dict[str, tuple[Family, Family]] = {
+    "damage": (lambda p, args: damages(p, 1), lambda p, args: damages(p, 7)),
+    "disks": (lambda p, args: disks(p, 8), lambda p, args: disks(p, 1)),
+    "together": (lambda p, args: together(p, 2), lambda p, args: together(p, 1)),
+    "devices": (lambda p, args: devices(p, 4), lambda p, args: devices(p, 1)),
+    "kills": (lambda p, args: kills(p, args.kills, args.seed), lambda p, args: kills(p, 6, args.seed)),
 }
 
 
@@ -30,6 +30,7 @@ def main() -> int:
     parser.add_argument("--short", action="store_true", help="a few tries of each family, for CI")
     parser.add_argument("--only", nargs="+", choices=FAMILIES, default=list(FAMILIES), metavar="FAMILY")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="of the random moments")
+    parser.add_argument("--kills", type=int, default=100, help="number of kill -9 (default: 100)")
     args = parser.parse_args()
     print(f"seed {args.seed}", flush=True)
     rows: list[Row] = []
@@ -39,7 +40,7 @@ def main() -> int:
             programs = Programs(Path(folder))
             begun = time.monotonic()
             try:
-                rows += FAMILIES[name][args.short](programs, args.seed)
+                rows += FAMILIES[name][args.short](programs, args)
             except LostError as error:  # before the first try: the run to compare with
                 rows.append(Row(name, 1, 1, str(error)))
             finally:
