@@ -17,6 +17,7 @@ from collections.abc import Sequence
 
 from experiments.program.distributed import LOST_CODE
 from experiments.program.errors import ConfigError, LaunchError
+from experiments.program.launcher import LAUNCHED
 from experiments.program.start import ENDING_SIGNALS, start
 from experiments.settings.fields import check_ranges, setting
 from experiments.settings.parser import About, parse_flags
@@ -48,8 +49,16 @@ class Process:
         self.index = index
         self.errors: collections.deque[str] = collections.deque(maxlen=KEPT)
         quiet = {} if index == 0 else {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-        # A session of its own: Ctrl-C reaches the launcher alone, which passes it on once.
-        self.process = subprocess.Popen(command, start_new_session=True, text=True, **quiet)  # type: ignore[call-overload]
+        # A session of its own: Ctrl-C reaches the launcher alone, which passes it on once. The pipe that is
+        # its standard input breaks when the launcher is killed.
+        self.process = subprocess.Popen(  # type: ignore[call-overload]
+            command,
+            start_new_session=True,
+            text=True,
+            stdin=subprocess.PIPE,
+            env={**os.environ, LAUNCHED: "1"},
+            **quiet,
+        )
         with contextlib.suppress(OSError, AttributeError):
             os.sched_setaffinity(self.process.pid, cores)
         self._reader = threading.Thread(target=self._read, daemon=True)

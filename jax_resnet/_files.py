@@ -1,11 +1,25 @@
 """Files that are written whole or not at all."""
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["replacing", "write_bytes", "write_text"]
+from jax_resnet._text import first_line
+
+__all__ = ["REASONS", "replacing", "why_not_written", "write_bytes", "write_text"]
+
+# Why a file cannot be written, and what to do, by the number of the system's error.
+REASONS = {
+    errno.ENOSPC: "the disk is full: free some space and continue",
+    errno.EDQUOT: "the disk quota is used up: free some space and continue",
+    errno.EFBIG: "a file would be larger than allowed: raise the limit (ulimit -f) and continue",
+    errno.EROFS: "the file system is read-only: choose another folder",
+    errno.EACCES: "permission denied: choose a folder that you can write to",
+    errno.EPERM: "not permitted: choose a folder that you can write to",
+    errno.ENOTDIR: "a part of the path is a file, not a folder: choose another folder",
+}
 
 
 @contextlib.contextmanager
@@ -42,3 +56,19 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Writes a file whole or not at all."""
     with replacing(path) as draft:
         draft.write_bytes(content)
+
+
+def why_not_written(error: BaseException) -> str:
+    """Why a file could not be written, and what to do, in a few words; libraries wrap the system's error."""
+    chain: BaseException | None = error
+    seen: list[BaseException] = []
+    while chain is not None and chain not in seen:
+        seen.append(chain)
+        if isinstance(chain, OSError) and chain.errno in REASONS:
+            return REASONS[chain.errno]
+        for number, reason in REASONS.items():
+            # tensorstore raises ValueError and RuntimeError with the system's words.
+            if os.strerror(number) in str(chain) or f": {errno.errorcode[number]} " in str(chain):
+                return reason
+        chain = chain.__cause__ or chain.__context__
+    return f"{type(error).__name__}: {first_line(error)}"

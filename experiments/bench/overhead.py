@@ -16,6 +16,7 @@ from experiments.bench.case import batch_size_of, parse_arch
 from experiments.bench.config import BenchConfig
 from experiments.bench.table import Row
 from experiments.program.console import Console
+from experiments.program.signals import StopSignals
 from experiments.runs.folder import open_run
 from experiments.settings.config import Config
 from experiments.training.build import Experiment, build_experiment
@@ -96,7 +97,7 @@ def compare(experiment: Experiment, folder: Path, config: BenchConfig) -> dict[s
     steps = max(round(config.round_seconds / (second - first)), 5)
     clock, rounds = StepClock(), []
     with open_run(folder, resume=False, overwrite=False) as run, Checkpointer(folder) as checkpointer:
-        loop = Loop(experiment, run, checkpointer, clock)
+        loop = Loop(experiment, run, checkpointer, StopSignals(folder), clock)  # no signal is noted
         loop.run(last_step=3)
         for _ in range(config.rounds):
             loop.run(last_step=loop.step + steps)

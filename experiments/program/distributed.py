@@ -4,7 +4,7 @@ import os
 import sys
 import traceback
 
-from experiments.program.errors import ConfigError, ExperimentError, Preempted
+from experiments.program.errors import ConfigError, ExperimentError, Interrupted
 from jax_resnet._text import first_line
 
 __all__ = ["LOST", "LOST_CODE", "exit_distributed", "init_distributed"]
@@ -69,7 +69,7 @@ def exit_distributed(error: BaseException, message: str | None, code: int | None
         traceback.print_exception(error)
         code = 1
     else:
-        shared = isinstance(error, ConfigError | ExperimentError | Preempted)
+        shared = isinstance(error, ConfigError | ExperimentError | Interrupted)
         if shared and jax.process_index() > 0:  # process 0 prints it
             message = None
         if message:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from jax_resnet.errors import JaxResnetError
 
-__all__ = ["ConfigError", "ExperimentError", "LaunchError", "Preempted", "Terminated"]
+__all__ = ["ConfigError", "ExperimentError", "Interrupted", "LaunchError", "Preempted", "Terminated"]
 
 
 class ConfigError(JaxResnetError):
@@ -15,19 +15,30 @@ class ExperimentError(JaxResnetError):
     """A run that cannot start or continue; the message says why and what helps."""
 
 
-class Preempted(JaxResnetError):  # noqa: N818 - nothing went wrong
-    """A signal stopped the run after a step; its checkpoint is on disk.
+class Interrupted(JaxResnetError):  # noqa: N818 - nothing went wrong
+    """A signal stopped the program where it can go on later; the message says how.
 
     Attributes:
         number: The signal's number.
+    """
+
+    def __init__(self, number: int, message: str) -> None:
+        super().__init__(message)
+        self.number = number
+
+
+class Preempted(Interrupted):
+    """A signal stopped the run after a step; its checkpoint is on disk.
+
+    Attributes:
         step: The step of the checkpoint.
         workdir: The run folder.
     """
 
     def __init__(self, number: int, step: int, workdir: Path, how: str | None = None) -> None:
         how = how or f"--resume --workdir {workdir} continues"
-        super().__init__(f"stopped at step {step}, checkpoint written; {how}")
-        self.number, self.step, self.workdir = number, step, workdir
+        super().__init__(number, f"stopped at step {step}, checkpoint written; {how}")
+        self.step, self.workdir = step, workdir
 
 
 class Terminated(KeyboardInterrupt):

@@ -1,5 +1,6 @@
 """How every program here starts, and how it ends after an error or a signal. Imports no jax."""
 
+import os
 import signal
 import sys
 import threading
@@ -7,13 +8,17 @@ from collections.abc import Callable
 from types import FrameType
 
 from experiments.program.distributed import exit_distributed
-from experiments.program.errors import ConfigError, LaunchError, Preempted, Terminated
+from experiments.program.errors import ConfigError, Interrupted, LaunchError, Terminated
+from experiments.program.launcher import end_with_launcher
 from experiments.program.malloc import keep_freed_memory
 from jax_resnet._cli import quiet_on_closed_pipe
+from jax_resnet._files import REASONS
 from jax_resnet.errors import JaxResnetError
 
 __all__ = ["ENDING_SIGNALS", "announce", "describe", "exit_code", "print_error", "start"]
 
+# Characters of an error about a setting.
+LONGEST = 1000
 # Signals that ask a program to end; a closed terminal sends SIGHUP, which Windows does not have.
 ENDING_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
@@ -28,11 +33,13 @@ def start(main: Callable[[], None]) -> None:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
             signal.signal(number, _terminate)
     sys.unraisablehook = _repeat_signal
+    end_with_launcher()
     keep_freed_memory()  # before jax is imported, which must therefore happen inside main
     try:
         with quiet_on_closed_pipe():
             main()
     except Exception as error:
+        _end_at_once_from_now_on()
         code = exit_code(error)
         exit_distributed(error, describe(error), code)
         if code is None:
@@ -41,6 +48,7 @@ def start(main: Callable[[], None]) -> None:
             print_error(message)
         sys.exit(code)
     except KeyboardInterrupt as error:
+        _end_at_once_from_now_on()
         message, code = "interrupted", 130
         if isinstance(error, Terminated):
             message, code = f"ended by {signal.Signals(error.number).name}", 128 + error.number
@@ -51,6 +59,13 @@ def start(main: Callable[[], None]) -> None:
 
 def _terminate(number: int, frame: FrameType | None) -> None:
     raise Terminated(number)
+
+
+def _end_at_once_from_now_on() -> None:
+    """Makes signals end the process without a traceback while it is on its way to its end."""
+    for number in (signal.SIGINT, *ENDING_SIGNALS):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda number, frame: os._exit(128 + number))
 
 
 def _repeat_signal(dropped: "sys.UnraisableHookArgs") -> None:
@@ -69,7 +84,7 @@ def exit_code(error: Exception) -> int | None:
         return 2
     if isinstance(error, LaunchError):
         return error.code
-    if isinstance(error, Preempted):
+    if isinstance(error, Interrupted):
         return 128 + error.number
     if isinstance(error, JaxResnetError | OSError):
         return 1
@@ -77,9 +92,13 @@ def exit_code(error: Exception) -> int | None:
 
 
 def describe(error: Exception) -> str:
-    """The error in one line; for an error of the operating system, with the file."""
+    """The error in one line; for an error of the operating system, with the file and what to do."""
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        reason = REASONS.get(error.errno or 0, error.strerror)
+        return f"{error.filename}: {reason}" if error.filename else reason
+    if isinstance(error, ConfigError):  # repeats what was typed, which may be anything
+        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(error))
+        return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 4 :]}"
     return str(error)
 
 

@@ -1,10 +1,12 @@
 """Writes a report's files."""
 
+import contextlib
 import dataclasses
 import json
 import os
 import re
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from experiments.program.errors import ConfigError
@@ -23,6 +25,7 @@ __all__ = ["check_output_folder", "write_report_files"]
 
 # report.json is written last and marks the folder as a report's.
 MARK = "report.json"
+DRAFT = ".unfinished"
 OWN_FILES = re.compile(r"report\.(html|md|json)|curves(-[\w-]+)?\.(png|svg)")
 
 
@@ -42,19 +45,39 @@ def write_report_files(
     rows = [table.make_row(group) for group in groups]
     title = printable(title or _default_title(groups))
 
-    for old in out.iterdir():
-        if OWN_FILES.fullmatch(old.name):
-            old.unlink()
-    figures = {}
-    for dataset, stem in _curve_names(groups).items():
-        paths, undrawn = write_curves(group_by_dataset(groups)[dataset], dataset, out / stem)
-        figures[dataset] = paths
-        notes += [f"{note}." for note in undrawn if f"{note}." not in notes]
-    write_text(out / "report.md", _to_markdown(title, rows, figures, notes))
-    write_text(out / "report.html", render_html(title, groups, rows, notes, TestImages(data_dir)))
-    content = {"title": title, "rows": [dataclasses.asdict(row) for row in rows], "notes": notes}
-    write_text(out / MARK, json.dumps(content, indent=2, allow_nan=False) + "\n")
+    with _replacing_report(out) as draft:
+        figures = {}
+        for dataset, stem in _curve_names(groups).items():
+            paths, undrawn = write_curves(group_by_dataset(groups)[dataset], dataset, draft / stem)
+            figures[dataset] = paths
+            notes += [f"{note}." for note in undrawn if f"{note}." not in notes]
+        write_text(draft / "report.md", _to_markdown(title, rows, figures, notes))
+        write_text(draft / "report.html", render_html(title, groups, rows, notes, TestImages(data_dir)))
+        content = {"title": title, "rows": [dataclasses.asdict(row) for row in rows], "notes": notes}
+        write_text(draft / MARK, json.dumps(content, indent=2, allow_nan=False) + "\n")
     return notes
+
+
+@contextlib.contextmanager
+def _replacing_report(out: Path) -> Iterator[Path]:
+    """Yields a folder whose files become the report in ``out``; an error leaves ``out`` as it was."""
+    draft = out / DRAFT
+    shutil.rmtree(draft, ignore_errors=True)  # of a process that was killed
+    try:
+        draft.mkdir()
+        yield draft
+        for old in out.iterdir():
+            if OWN_FILES.fullmatch(old.name):
+                old.unlink()
+        for new in sorted(draft.iterdir(), key=lambda file: file.name == MARK):
+            new.rename(out / new.name)
+    except OSError as error:
+        error.filename = error.filename and str(error.filename).replace(f"{DRAFT}{os.sep}", "")
+        raise
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+        with contextlib.suppress(OSError):  # stays where there is something
+            out.rmdir()
 
 
 def check_output_folder(out: Path, *, overwrite: bool) -> None:
@@ -72,7 +95,7 @@ def check_output_folder(out: Path, *, overwrite: bool) -> None:
     if (out / MARK).exists():
         if not overwrite:
             raise ConfigError(f"--out {out} holds a report already: --overwrite it, or name another")
-    elif held := sorted(path.name for path in out.iterdir()):
+    elif held := sorted(path.name for path in out.iterdir() if path.name != DRAFT):
         raise ConfigError(f"--out {out} holds {held[0]}, which is no report's: name another folder")
 
 

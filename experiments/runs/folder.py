@@ -56,6 +56,9 @@ class RunFolder:
             raise ExperimentError(
                 f"cannot write to --workdir {path}: {error.strerror}; name a folder of yours"
             ) from None
+        for name in OURS:  # drafts of a process that was killed while it wrote
+            for draft in path.glob(f".{name}.*.tmp"):
+                draft.unlink(missing_ok=True)
         if overwrite:
             self._delete()
         elif not resume and any((path / name).exists() for name in OURS):
@@ -81,8 +84,12 @@ class RunFolder:
         """Appends a record to ``metrics.jsonl`` and its numbers to TensorBoard."""
         if not self.writes:
             return
-        with self._metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record, allow_nan=False) + "\n")
+        try:
+            with self._metrics.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record, allow_nan=False) + "\n")
+        except OSError as error:
+            error.filename = str(self._metrics)
+            raise
         self._tensorboard.log(record)
 
     def log_settings(self, settings: Mapping[str, Any], results: Mapping[str, float]) -> None:

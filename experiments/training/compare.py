@@ -5,12 +5,13 @@ continues what was stopped. Imports jax only when it runs.
 """
 
 import dataclasses
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from experiments.program.errors import ConfigError
+from experiments.program.errors import ConfigError, Interrupted, Terminated
 from experiments.program.start import announce
 from experiments.settings.config import Config
 from experiments.settings.fields import setting
@@ -82,7 +83,13 @@ def compare(comparison: Comparison, args: Sequence[str] | None) -> None:
         print_mean_std(arch, done[place * seeds : (place + 1) * seeds], console)
     folders = [config.workdir for seeds in configs.values() for config in seeds]
     if index == 0:
-        for note in write_report(folders, folder / "report", title=comparison.title, overwrite=True):
+        try:
+            notes = write_report(folders, folder / "report", title=comparison.title, overwrite=True)
+        except KeyboardInterrupt as error:
+            number = error.number if isinstance(error, Terminated) else signal.SIGINT
+            what = "stopped while the report was written, all runs are finished"
+            raise Interrupted(number, f"{what}; the same command continues") from None
+        for note in notes:
             console.line(note)
         console.line(f"the report is in {folder / 'report'}")
 

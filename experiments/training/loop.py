@@ -1,11 +1,9 @@
 """The training loop: steps, evaluations, checkpoints, records."""
 
-import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -13,7 +11,7 @@ import numpy as np
 from experiments.inference.evaluation import Evaluation, evaluate
 from experiments.program.console import Console
 from experiments.program.errors import ExperimentError, Preempted
-from experiments.program.start import ENDING_SIGNALS
+from experiments.program.signals import StopSignals
 from experiments.runs.folder import RunFolder
 from experiments.runs.records import STOPPED, WATCHED
 from experiments.training.build import Experiment
@@ -35,7 +33,12 @@ class Loop:
     """Trains an experiment in a run folder, from its newest checkpoint on."""
 
     def __init__(
-        self, experiment: Experiment, folder: RunFolder, checkpointer: Checkpointer, console: Console
+        self,
+        experiment: Experiment,
+        folder: RunFolder,
+        checkpointer: Checkpointer,
+        signals: StopSignals,
+        console: Console,
     ) -> None:
         """Restores the newest readable checkpoint, where there is one.
 
@@ -45,6 +48,7 @@ class Loop:
         """
         self.experiment, self.folder = experiment, folder
         self.checkpointer, self.console = checkpointer, console
+        self._signals = signals
         self.state: TrainState = self._restore() or experiment.state
         self.step = int(self.state.step)
         folder.rewind(self.step)
@@ -57,8 +61,8 @@ class Loop:
         self._seconds_before = max((record.get("seconds", 0.0) for record in records), default=0.0)
         self._started = time.perf_counter()
         self._saved_at = time.monotonic()
-        # What this process asks for, and what all processes have agreed on since: a signal, a checkpoint.
-        self._signal_received = self._preempted_by = 0
+        # What all processes have agreed on: a signal, a checkpoint.
+        self._preempted_by = 0
         self._checkpoint_due = False
         self._process_max = process_max(experiment.plan.mesh)
         self.metrics = TrainingMetrics(experiment, folder, self.seconds)
@@ -122,25 +126,26 @@ class Loop:
             ExperimentError: A loss, gradient or parameter is not finite.
             Preempted: A signal asked to stop; a checkpoint is written.
         """
-        previous: dict[int, Any] = {}
-        for number in (signal.SIGINT, *ENDING_SIGNALS):
-            if signal.getsignal(number) is not signal.SIG_IGN or number == signal.SIGINT:
-                previous[number] = signal.signal(number, self._receive_signal)
-        try:
-            with closing(self.experiment.batches(self.step)) as batches:
-                if self.step:  # the run may have been stopped during an evaluation
-                    self._evaluate_and_save(last_step)
-                while self.step < last_step:
-                    self._train_until_due(last_step, batches)
-                    self._raise_if_preempted()
-                    self._evaluate_and_save(last_step)
-                with self.metrics.paused():
-                    self.checkpointer.wait()
-                self._apply_signals(self._process_max(self._local_signals()))
+        self.stop_if_asked()
+        with closing(self.experiment.batches(self.step)) as batches:
+            if self.step:  # the run may have been stopped during an evaluation
+                self._evaluate_and_save(last_step)
+            while self.step < last_step:
+                self._train_until_due(last_step, batches)
                 self._raise_if_preempted()
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
+                self._evaluate_and_save(last_step)
+            with self.metrics.paused():
+                self.checkpointer.wait()
+            self.stop_if_asked()
+
+    def stop_if_asked(self) -> None:
+        """Asks all processes for signals. Every process must call it at the same place.
+
+        Raises:
+            Preempted: There was one; a checkpoint is written.
+        """
+        self._apply_signals(self._process_max(self._local_signals()))
+        self._raise_if_preempted()
 
     def _train_until_due(self, last_step: int, batches: Iterator[Batch]) -> None:
         """Trains until an evaluation or checkpoint is due, a signal came, or ``last_step`` is reached."""
@@ -192,16 +197,10 @@ class Loop:
             # Without its accuracy a stop between validations cannot become the best checkpoint.
             self._save(accuracy if due else None)
 
-    def _receive_signal(self, number: int, frame: FrameType | None) -> None:
-        if self._signal_received:  # the second time the user will not wait for a checkpoint
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
-        self._signal_received = number
-
     def _local_signals(self) -> np.ndarray:
         """What this process asks for: a signal's number, and whether a checkpoint is due by the clock."""
         minutes = (time.monotonic() - self._saved_at) / 60
-        return np.array([self._signal_received, minutes > self.experiment.config.run.checkpoint_minutes])
+        return np.array([self._signals.number, minutes > self.experiment.config.run.checkpoint_minutes])
 
     def _apply_signals(self, signals: Any) -> None:
         """Takes over what any of the processes asked for."""
@@ -270,8 +269,7 @@ class Loop:
 
             def advance(images: int) -> None:
                 show(images)
-                self._apply_signals(self._process_max(self._local_signals()))
-                self._raise_if_preempted()
+                self.stop_if_asked()
 
             result = evaluate(
                 self.experiment.steps.evaluate,

@@ -9,6 +9,7 @@ from experiments.inference.evaluation import Evaluation, evaluate
 from experiments.program.console import Console, format_duration
 from experiments.program.errors import ExperimentError
 from experiments.program.malloc import peak_memory_bytes
+from experiments.program.signals import StopSignals
 from experiments.runs.environment import device, hardware, provenance, versions
 from experiments.runs.folder import RunFolder, open_run
 from experiments.runs.plots import plot_curves
@@ -49,8 +50,8 @@ def run(config: Config, console: Console) -> dict[str, Any]:
             f"{len(data.train):,} images{held_out}, {data.total_steps:,} steps of "
             f"{config.optim.batch_size}, recipe {config.recipe}, on {device()}; run folder {folder.path}"
         )
-        with checkpoint.Checkpointer(folder.path) as checkpointer:
-            loop = Loop(experiment, folder, checkpointer, console)
+        with StopSignals(folder.path) as signals, checkpoint.Checkpointer(folder.path) as checkpointer:
+            loop = Loop(experiment, folder, checkpointer, signals, console)
             # After all checks and the restore: what fails before leaves the folder as it was.
             folder.write_json("config.json", {**experiment.metadata, **provenance()})
             last_step = max(min(config.run.max_steps or data.total_steps, data.total_steps), loop.step)
@@ -59,19 +60,20 @@ def run(config: Config, console: Console) -> dict[str, Any]:
             loop.run(last_step)
             checkpointer.wait()
             summary = finish(experiment, loop, folder, console)
+            loop.stop_if_asked()  # one of several runs may have more to come
     return broadcast_from_primary(lambda: summary)  # when all that process 0 writes is written
 
 
 def finish(experiment: Experiment, loop: Loop, folder: RunFolder, console: Console) -> dict[str, Any]:
     """Tests the last and the best checkpoint, once each, and writes predictions, curves and summary."""
     config = experiment.config
-    last = test_checkpoint(experiment, loop.state.eval_variables, "last", loop.step, folder, console)
+    last = test_checkpoint(loop, loop.state.eval_variables, "last", loop.step, console)
     best_step, best, lost = loop.best_step, last, None
     if best_step not in (None, loop.step):
         try:
             restored = checkpoint.restore(folder.path, which=best_step)
             variables = experiment.plan.place(restored.variables)
-            best = test_checkpoint(experiment, variables, "best", best_step, folder, console)
+            best = test_checkpoint(loop, variables, "best", best_step, console)
         except CheckpointError as error:
             lost = str(error)
             console.line(f"the best checkpoint, of step {best_step}, is lost: {lost}; the last is reported")
@@ -117,20 +119,25 @@ def finish(experiment: Experiment, loop: Loop, folder: RunFolder, console: Conso
 
 
 def test_checkpoint(
-    experiment: Experiment,
-    variables: dict[str, Any],
-    which: str,
-    step: int,
-    folder: RunFolder,
-    console: Console,
+    loop: Loop, variables: dict[str, Any], which: str, step: int, console: Console
 ) -> Evaluation:
-    """Evaluates a checkpoint on the test set, and records it."""
+    """Evaluates a checkpoint on the test set, and records it.
+
+    Raises:
+        Preempted: A signal asked to stop.
+    """
+    experiment = loop.experiment
     images = experiment.data.test
     console.line(f"testing the {which} checkpoint on {len(images):,} images ...")
-    with console.progress("test (images)", len(images)) as advance:
+    with console.progress("test (images)", len(images)) as show:
+
+        def advance(images: int) -> None:
+            show(images)
+            loop.stop_if_asked()
+
         size = experiment.config.run.eval_batch_size
         result = evaluate(experiment.steps.evaluate, variables, images, size, advance)
-    folder.log(
+    loop.folder.log(
         {
             "kind": "test",
             "which": which,

@@ -1,7 +1,6 @@
 """How a save ends: with its manifest and its name, or with one clear error."""
 
 import asyncio
-import errno
 import json
 import logging
 import os
@@ -19,7 +18,7 @@ from jax_resnet.checkpoint import manifest
 from jax_resnet.checkpoint.steps import remove_leftovers
 from jax_resnet.errors import CheckpointError
 
-__all__ = ["VerifiedPath", "clean_up", "json_text", "quiet_orbax", "why_not_written"]
+__all__ = ["VerifiedPath", "clean_up", "json_text", "quiet_orbax"]
 
 
 class VerifiedPath(ocp.path.atomicity.AtomicRenameTemporaryPath):
@@ -112,30 +111,3 @@ def _is_news(record: logging.LogRecord) -> bool:
     frames = [] if error is None else traceback.extract_tb(error.__traceback__)
     files = [record.pathname, *(frame.filename for frame in frames)]
     return not any(f"orbax{os.sep}checkpoint" in file for file in files)
-
-
-def why_not_written(error: BaseException) -> str:
-    """Why a checkpoint could not be written, and what to do, in a few words."""
-    chain: BaseException | None = error
-    seen: list[BaseException] = []
-    while chain is not None and chain not in seen:
-        seen.append(chain)
-        if isinstance(chain, OSError) and chain.errno in _REASONS:
-            return _REASONS[chain.errno]
-        for number, reason in _REASONS.items():
-            # tensorstore raises ValueError and RuntimeError with the system's words.
-            if os.strerror(number) in str(chain) or f": {errno.errorcode[number]} " in str(chain):
-                return reason
-        chain = chain.__cause__ or chain.__context__
-    return f"{type(error).__name__}: {first_line(error)}"
-
-
-_REASONS = {
-    errno.ENOSPC: "the disk is full: free some space and continue",
-    errno.EDQUOT: "the disk quota is used up: free some space and continue",
-    errno.EFBIG: "a file would be larger than allowed: raise the limit (ulimit -f) and continue",
-    errno.EROFS: "the file system is read-only: choose another folder",
-    errno.EACCES: "permission denied: choose a folder that you can write to",
-    errno.EPERM: "not permitted: choose a folder that you can write to",
-    errno.ENOTDIR: "a part of the path is a file, not a folder: choose another folder",
-}

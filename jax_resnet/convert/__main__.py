@@ -11,6 +11,7 @@ from typing import Any
 from flax import linen as nn
 
 from jax_resnet._cli import FlagParser, UsageError, run_command
+from jax_resnet._files import REASONS
 from jax_resnet.convert.files import check_suffix, is_weights_name, read_weights, write_state_dict
 from jax_resnet.convert.keys import check_style
 from jax_resnet.convert.state import count_classes, find_style, from_torch, to_torch
@@ -108,7 +109,8 @@ def fail(error: Exception, status: int) -> int:
     """Prints an error as one line on standard error; returns the status."""
     text = str(error)
     if isinstance(error, OSError) and error.strerror:
-        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        reason = REASONS.get(error.errno or 0, error.strerror)
+        text = f"{error.filename}: {reason}" if error.filename else reason
     print(f"error: {' '.join(text.split())}", file=sys.stderr)
     return status
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from jax_resnet._files import why_not_written
 from jax_resnet.data.dataset import ArraySplit, Splits
 from jax_resnet.data.locks import UNFINISHED
 from jax_resnet.data.registry import DatasetSpec
@@ -48,8 +49,9 @@ def write_prepared(data_dir: Path, spec: DatasetSpec, splits: Splits, reporter: 
             except OSError:
                 if not target.is_dir():
                     raise
-    except OSError as error:
-        raise DataError(f"{spec.name} cannot be written to {folder} ({error.strerror or error})") from error
+    except (OSError, RuntimeError) as error:  # array_record raises RuntimeError
+        reason = why_not_written(error)
+        raise DataError(f"{spec.name} cannot be written to {folder}: {reason}") from error
 
 
 def _build(data_dir: str, spec: DatasetSpec, splits: Splits, advance: Callable[[int], None]) -> Path:

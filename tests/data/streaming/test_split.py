@@ -209,16 +209,22 @@ def test_a_killed_worker_is_named_and_nobody_waits_for_what_is_half_sent(dataset
     assert not set(multiprocessing.active_children()) - before
 
 
+# Started as the programs are: JAX calls Python during garbage collection, and a KeyboardInterrupt raised
+# there is dropped: without `start` 6 of 259 such scripts streamed on after Ctrl-C, and seemed to hang.
 STREAM_FOREVER = """
 import multiprocessing, sys
 from pathlib import Path
+from experiments.program.start import start
 from jax_resnet.data.streaming.dataset import open_streamed
 
-if __name__ == "__main__":
+def main():
     split = open_streamed("folder", Path(sys.argv[1]), image_size=24, workers=2).train
     for step, _ in enumerate(split.train_batches(8, seed=0)):
         if step == 2:
             print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+
+if __name__ == "__main__":
+    start(main)
 """
 
 
@@ -265,7 +271,8 @@ def test_no_worker_outlives_the_process_it_works_for(image_folder, tmp_path, num
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
     if number == signal.SIGINT:
-        assert error.count("Traceback") == 1  # its own: workers say nothing
+        assert error == "error: interrupted\n"  # its own: workers say nothing
+        assert process.returncode == 130
 
 
 def test_a_signal_while_workers_start_waits_until_they_have(dataset, monkeypatch):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from experiments.cifar10 import main
+from experiments.runs.lock import FolderLock
 from jax_resnet import checkpoint
 
 ACCEPTED = ["--arch", "resnet20", "--max-steps", "30", "--batch-size", "64", "--log-every", "1"]
@@ -145,6 +146,62 @@ def test_a_signal_to_one_stops_both_after_the_same_step(small, launch, tmp_path)
     stopped = records(tmp_path)[-1]["step"]
     assert f"error: stopped at step {stopped}, checkpoint written" in error
     assert checkpoint.Checkpointer(tmp_path).steps() == [stopped]
+
+
+SLEEPER = """
+import os, sys, time
+from pathlib import Path
+from experiments.program.start import start
+
+def main():
+    Path(sys.argv[1], str(os.getpid())).touch()
+    time.sleep(60)
+
+start(main)
+"""
+
+
+def alive(pid):
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return False
+
+
+def wait_until(condition, seconds):
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return condition()
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
+def test_a_killed_launcher_takes_its_processes_with_it(start, tmp_path):
+    (tmp_path / "sleeper.py").write_text(SLEEPER)
+    (tmp_path / "pids").mkdir()
+    args = ("--processes", 3, "--", tmp_path / "sleeper.py", tmp_path / "pids")
+    launcher = start(*args, module="experiments.launch")
+    assert wait_until(lambda: len(os.listdir(tmp_path / "pids")) == 3, 60)
+    pids = [int(name) for name in os.listdir(tmp_path / "pids")]
+    assert all(map(alive, pids))
+    launcher.kill()
+    launcher.communicate()
+    assert wait_until(lambda: not any(map(alive, pids)), 10)
+
+
+@pytest.mark.slow
+def test_a_killed_launcher_frees_the_lock_and_the_run_goes_on(small, launch, tmp_path):
+    flags = [*small, "--log-every", "1", "--checkpoint-minutes", "0.001"]
+    process = launch(*flags, "--workdir", tmp_path)
+    wait_for_step(tmp_path, 8)
+    pids = children(process)
+    process.kill()
+    process.communicate()
+    assert wait_until(lambda: not any(map(alive, pids)), 10)
+    FolderLock(tmp_path).release()
+    before = checkpoint.Checkpointer(tmp_path).steps()
+    main(["--resume", "--workdir", str(tmp_path), "--max-steps", str(before[-1] + 2)])
+    assert records(tmp_path)[-1]["step"] == before[-1] + 2
 
 
 @pytest.mark.slow

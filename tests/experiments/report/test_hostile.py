@@ -139,6 +139,15 @@ def hostile_runs(folder):
         (run / "config.json").write_text(json.dumps(config))
         lines = [record("val", 10), *({**record("train", 5), name: value} for name in record("train", 1))]
         (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    rng = np.random.default_rng(0)
+    for number in range(75):  # with which there are more than 150
+        run = write_run(folder / f"damage {number}", logits=logits)
+        for name in rng.choice(["config.json", "summary.json", "metrics.jsonl", "predictions.npz"], 2):
+            content = bytearray((run / name).read_bytes())
+            for _ in range(rng.integers(1, 6)):
+                at = int(rng.integers(len(content)))
+                content[at : at + int(rng.integers(0, 9))] = rng.bytes(int(rng.integers(0, 9)))
+            (run / name).write_bytes(bytes(content))
     (folder / "circle").symlink_to(folder)
     (folder / b"name-\xff-<b>|$x$".decode("utf-8", "surrogateescape")).mkdir()
     write_run(folder / b"name-\xff-<b>|$x$".decode("utf-8", "surrogateescape") / "run")
@@ -147,6 +156,7 @@ def hostile_runs(folder):
 
 def test_a_report_of_hostile_folders_says_what_it_left_out(tmp_path):
     hostile_runs(tmp_path / "runs")
+    assert len(list((tmp_path / "runs").iterdir())) > 150
     write_run(tmp_path / "runs" / "good", logits=np.eye(10, dtype=np.float32))
     notes = write_report([tmp_path / "runs"], tmp_path / "report", title=MARKUP)
     content = json.loads((tmp_path / "report" / "report.json").read_text(), parse_constant=pytest.fail)

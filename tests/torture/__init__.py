@@ -1,0 +1,1 @@
+"""Breaks everything around a run, and counts what is lost: python -m tests.torture."""
