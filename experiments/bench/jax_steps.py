@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from jax.typing import DTypeLike
 
 from experiments.bench.case import MATMUL_SIZE, Case, LayerShape
 from jax_resnet import optim
@@ -38,7 +39,7 @@ class FlaxNorm(nn.Module):
 
     momentum: float = 0.9
     epsilon: float = 1e-5
-    dtype: jnp.dtype | None = None
+    dtype: DTypeLike | None = None
     frozen: bool = False
     scale_init: jax.nn.initializers.Initializer = nn.initializers.ones
 

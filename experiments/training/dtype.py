@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from experiments.program.console import Console
 from experiments.settings.config import Config
@@ -41,7 +42,7 @@ def _with_dtype(config: Config, dtype: Any) -> Config:
     return dataclasses.replace(config, model=dataclasses.replace(config.model, dtype=dtype))
 
 
-def convolution_seconds(dtype: jnp.dtype) -> float:
+def convolution_seconds(dtype: DTypeLike) -> float:
     """Median time of one convolution, after a call that compiles it."""
     images = jnp.ones((IMAGES, SIDE, SIDE, CHANNELS), dtype)
     kernel = jnp.ones((3, 3, CHANNELS, CHANNELS), dtype)

@@ -10,6 +10,7 @@ from typing import Literal, get_args
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
 
 from jax_resnet.errors import ModelError
 from jax_resnet.models.activation import Activation, check_activation, normalize_and_activate
@@ -38,7 +39,7 @@ class SqueezeExcite(nn.Module):
     """
 
     reduction: int
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -94,7 +95,7 @@ class Block(nn.Module):
     dropout: float = 0.0
     act: Activation = nn.relu
     folded: bool = False
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     def __post_init__(self) -> None:
         check_choice("shortcut", self.shortcut, get_args(Shortcut))

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
 
 from jax_resnet.layers import BatchNorm, conv_general_dilated
 from jax_resnet.models.activation import Activation, check_activation
@@ -30,7 +31,7 @@ class MnistCNN(nn.Module):
 
     num_classes: int = 10
     act: Activation = nn.relu
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     def __post_init__(self) -> None:
         check_classes(self.num_classes)
@@ -103,7 +104,7 @@ class MnistPreActResNet(nn.Module):
     widths: Sequence[int] = (16, 32, 64)
     num_classes: int = 10
     act: Activation = nn.relu
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
     norm_epsilon: float = 1e-3
     norm_momentum: float = 0.99
     folded: bool = False

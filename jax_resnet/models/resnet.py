@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
 
 from jax_resnet.errors import ModelError
 from jax_resnet.layers import BatchNorm, conv_general_dilated
@@ -88,7 +89,7 @@ class ResNet(nn.Module):
     frozen: bool | str | Collection[str] = ()
     remat: bool | str | Collection[str] = ()
     scan_layers: bool = False
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
     norm: Callable[..., nn.Module] = BatchNorm
     norm_epsilon: float = 1e-5
     norm_momentum: float = 0.9

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
 
 from jax_resnet.errors import ModelError
 from jax_resnet.models.activation import Activation, normalize_and_activate
@@ -40,7 +41,7 @@ STEMS = {
 }
 
 
-def as_images(images: jax.Array, dtype: jnp.dtype, *, least: int = 1) -> jax.Array:
+def as_images(images: jax.Array, dtype: DTypeLike, *, least: int = 1) -> jax.Array:
     """Casts images to ``dtype``.
 
     Args:

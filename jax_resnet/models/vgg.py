@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
 
 from jax_resnet.layers import BatchNorm, conv_general_dilated
 from jax_resnet.models.activation import Activation, check_activation, normalize_and_activate
@@ -39,7 +40,7 @@ class VGG(nn.Module):
     num_classes: int = 10
     act: Activation = nn.relu
     frozen: bool | str | Collection[str] = ()
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
     norm_momentum: float = 0.9
     folded: bool = False
 

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
 
 from jax_resnet.layers import BatchNorm, conv_general_dilated
 from jax_resnet.layers.pool import max_pool_2x2
@@ -46,7 +47,7 @@ class WhitenedResNet(nn.Module):
     stem_width: int = 24
     residual: bool = True
     act: Activation = gelu
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
     norm_epsilon: float = 1e-5
     norm_momentum: float = 0.6
     folded: bool = False

@@ -17,6 +17,9 @@ from jax_resnet.layers.sharding import is_explicitly_sharded, same_manual_axes
 
 __all__ = ["conv_general_dilated"]
 
+# Only some versions of jax declare its attributes to type checkers.
+_config: Any = jax.config
+
 _IMAGES = ("NHWC", "HWIO", "NHWC")
 
 
@@ -95,7 +98,7 @@ def conv_general_dilated(
         )
     if precision is None:
         # The primitive is lowered later, perhaps outside of the context that sets the default.
-        precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+        precision = _config.jax_default_matmul_precision
     strides = _pair(window_strides)
     dilation = _pair(rhs_dilation or (1, 1))
     if isinstance(padding, str):

@@ -19,6 +19,9 @@ from jax_resnet.layers.selection import Implementation
 
 __all__ = ["bind_conv", "conv_p"]
 
+# Only some versions of jax declare its attributes to type checkers.
+_config: Any = jax.config
+
 
 def bind_conv(
     a: jax.Array, b: jax.Array, kind: Kind, spec: ConvSpec, implementation: Implementation
@@ -39,7 +42,7 @@ def _jitted(kind: Kind, spec: ConvSpec, implementation: Implementation) -> Any:
 def _evaluate(
     a: jax.Array, b: jax.Array, *, kind: Kind, spec: ConvSpec, implementation: Implementation
 ) -> jax.Array:
-    if jax.config.jax_disable_jit:  # type: ignore[attr-defined]
+    if _config.jax_disable_jit:
         return plain_conv(a, b, kind=kind, spec=spec, for_cpu=False)
     return _jitted(kind, spec, implementation)(a, b)
 

@@ -31,6 +31,9 @@ from jax_resnet.layers.sharding import is_explicitly_sharded, same_manual_axes
 
 __all__ = ["Arrays", "FusedSpec", "can_fuse", "cotangent_p", "fused_normalize", "norm_p", "tangent_p"]
 
+# Only some versions of jax declare its attributes to type checkers.
+_config: Any = jax.config
+
 Arrays = Sequence[Any]
 
 
@@ -145,7 +148,7 @@ def _define(
         return jax.jit(lambda *args: primitive.bind(*args, spec=spec))
 
     def evaluate(*args: Any, spec: FusedSpec) -> Arrays:
-        if jax.config.jax_disable_jit:  # type: ignore[attr-defined]
+        if _config.jax_disable_jit:
             return plain(*args, spec=spec)
         return jitted(spec)(*args)
 

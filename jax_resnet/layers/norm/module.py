@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
 
 from jax_resnet.errors import ModelError
 from jax_resnet.layers.norm.fused import can_fuse, fused_normalize
@@ -39,7 +40,7 @@ class BatchNorm(nn.Module):
 
     momentum: float = 0.9
     epsilon: float = 1e-5
-    dtype: jnp.dtype | None = None
+    dtype: DTypeLike | None = None
     frozen: bool = False
     scale_init: jax.nn.initializers.Initializer = nn.initializers.ones
 
