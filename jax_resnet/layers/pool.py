@@ -40,8 +40,9 @@ def _forward(x: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
 def _backward(saved: tuple[jax.Array, jax.Array], ct: jax.Array) -> tuple[jax.Array]:
     where, like = saved
     n, height, width, channels = ct.shape
-    row, column = jnp.arange(2, dtype=jnp.uint8)[:, None, None, None], jnp.arange(2, dtype=jnp.uint8)[:, None]
-    chosen = where[:, :, None, :, None] == 2 * row + column  # (N, H / 2, 2, W / 2, 2, C)
+    shape = (n, height, 2, width, 2, channels)
+    row, column = (jax.lax.broadcasted_iota(jnp.uint8, shape, axis) for axis in (2, 4))
+    chosen = where[:, :, None, :, None] == 2 * row + column
     ct_x = jnp.where(chosen, ct[:, :, None, :, None], jnp.zeros((), ct.dtype))
     ct_x = ct_x.reshape(n, 2 * height, 2 * width, channels)
     rest = ((0, like.shape[1] - 2 * height), (0, like.shape[2] - 2 * width))

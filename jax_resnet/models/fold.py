@@ -41,7 +41,8 @@ def fold_batch_norm(model: nn.Module, variables: Mapping[str, Any]) -> tuple[nn.
         The same network with ``folded=True`` and the variables for it; to be called with ``train=False``.
 
     Raises:
-        ModelError: The network has no BatchNorm, or is folded already.
+        ModelError: The network has no BatchNorm, or is folded already; or one that follows a max-pool has a
+            scale that is not positive.
     """
     if getattr(model, "folded", False):
         raise ModelError("the network is folded already")
@@ -58,6 +59,10 @@ def fold_batch_norm(model: nn.Module, variables: Mapping[str, Any]) -> tuple[nn.
             continue
         # In double precision, so that folding itself costs no accuracy.
         scale, bias = (params.pop((*path, leaf)).astype(np.float64) for leaf in ("scale", "bias"))
+        if path[-1] in getattr(model, "pooled_norms", ()) and (scale <= 0).any():
+            raise ModelError(
+                f"{path[-1]} follows a max-pool: scales that are not positive cannot be folded past it"
+            )
         mean, var = (stats.pop((*path, leaf)).astype(np.float64) for leaf in ("mean", "var"))
         factor = scale / np.sqrt(var + epsilon)
         kernel = params[(*conv, "kernel")]

@@ -60,6 +60,11 @@ class WhitenedResNet(nn.Module):
         check_dtype(self.dtype)
         super().__post_init__()
 
+    @property
+    def pooled_norms(self) -> tuple[str, ...]:
+        """Names of the BatchNorms between which and their convolution a max-pool stands."""
+        return tuple(f"stage{i}_norm1" for i in range(1, len(self.widths) + 1))
+
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
         """Maps images ``(N, H, W, channels)`` to logits ``(N, num_classes)``, float32.
 

@@ -8,6 +8,7 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from jax_resnet.averaging import reestimate_batch_stats
+from jax_resnet.errors import ModelError
 from jax_resnet.models import create_model, fold_batch_norm
 from tests.helpers import quick
 
@@ -24,6 +25,7 @@ FOLDED = {
     "se": ("seresnet18", {}),
     "vgg": ("vgg11", {}),
     "mnist": ("mnist_preact_resnet", {}),
+    "whitened": ("whitened_resnet8", {}),
     "loops": ("resnet20", {"scan_layers": True, "stage_sizes": (3, 2)}),
 }
 
@@ -40,7 +42,8 @@ def evaluate(model: Any, variables: Any) -> np.ndarray:
 @pytest.mark.parametrize("case", FOLDED)
 def test_folding_keeps_the_logits(case: str) -> None:
     name, options = FOLDED[case]
-    model = create_model(name, **{**TINY, **options})
+    tiny = {"widths": (16, 32)} if case == "whitened" else TINY
+    model = create_model(name, **{**tiny, **options})
     variables = trained(model)
     folded, folded_variables = fold_batch_norm(model, variables)
     expected = evaluate(model, variables)
@@ -133,3 +136,11 @@ def test_reestimation_is_update_bn() -> None:
     ours = reestimate_batch_stats(model, variables, batches)
     expected = from_torch(module.state_dict(), model)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), ours, expected)
+
+
+def test_a_max_pool_between_convolution_and_norm_folds_only_positive_scales() -> None:
+    model = create_model("whitened_resnet8", widths=(16, 32))
+    variables = trained(model)
+    variables["params"]["stage1_norm1"]["scale"] = -variables["params"]["stage1_norm1"]["scale"]
+    with pytest.raises(ModelError, match=r"stage1_norm1.*max-pool.*not positive"):
+        fold_batch_norm(model, variables)

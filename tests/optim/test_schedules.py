@@ -111,3 +111,8 @@ def test_one_cycle_of_a_phase_without_steps_is_finite(steps, peak_at):
 def test_one_cycle_that_cannot_be_is_refused(steps, peak_at):
     with pytest.raises(ValueError, match="one cycle has steps above 0 and a peak_at from 0 to 1"):
         optim.one_cycle(0.3, steps, peak_at=peak_at)
+
+
+def test_linear_reaches_0_at_the_end():
+    schedule = optim.linear(0.4, 4)
+    np.testing.assert_allclose([schedule(step) for step in range(6)], [0.4, 0.3, 0.2, 0.1, 0, 0], atol=1e-7)

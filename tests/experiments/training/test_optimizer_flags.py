@@ -1,0 +1,115 @@
+"""Flags of the optimizer and of initialization, in small real runs."""
+
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments.program.errors import ConfigError
+from experiments.settings.flags import parse
+from experiments.training.build import build_experiment
+from jax_resnet import data
+from jax_resnet.data.augment import normalize
+from jax_resnet.models import whitening_kernel
+
+
+def experiment(small, *flags):
+    config = parse("experiments.cifar10", "", [*small, *flags], "cifar10")
+    config.check()
+    return build_experiment(config, data.load("digits"))
+
+
+def arrays(state):
+    """Parameters and statistics, copied: a step donates its state."""
+    return types.SimpleNamespace(
+        params=jax.tree.map(np.array, state.params), batch_stats=jax.tree.map(np.array, state.batch_stats)
+    )
+
+
+def moved(small, *flags, steps=2):
+    """The state before and after some steps."""
+    run = experiment(small, *flags)
+    before = arrays(run.state)
+    state, batches = run.state, run.batches(0)
+    for _ in range(steps):
+        state, metrics = run.steps.train(state, next(batches))
+    batches.close()
+    return before, arrays(state), metrics
+
+
+def changed(before, after):
+    paths = jax.tree_util.tree_flatten_with_path(before)[0]
+    new = jax.tree.leaves(after)
+    return {
+        "/".join(str(key.key) for key in path)
+        for (path, old), value in zip(paths, new, strict=True)
+        if not np.array_equal(old, value)
+    }
+
+
+def test_freeze_keeps_weights_and_statistics_of_a_part(small):
+    before, after, _ = moved(small, "--freeze", "stem", "stage1")
+    names = changed(before.params, after.params) | changed(before.batch_stats, after.batch_stats)
+    assert not [name for name in names if name.startswith(("stem", "stage1"))]
+    assert {"head/kernel", "stage2_block1/norm1/mean"} <= names
+
+
+def test_rates_multiply_the_learning_rate_of_a_part(small):
+    plain, fast = (moved(small, *flags, steps=1) for flags in ((), ("--rates", "head=2")))
+    (before, once, _), (_, twice, _) = plain, fast
+    start = before.params["head"]["kernel"]
+    np.testing.assert_allclose(
+        twice.params["head"]["kernel"] - start,
+        2 * (once.params["head"]["kernel"] - start),
+        rtol=1e-4,
+        atol=1e-7,
+    )
+    np.testing.assert_array_equal(twice.params["stem_conv"]["kernel"], once.params["stem_conv"]["kernel"])
+
+
+def test_clip_norm_bounds_the_step(small):
+    before, after, metrics = moved(
+        small,
+        "--clip-norm",
+        "0.01",
+        "--weight-decay",
+        "0",
+        "--momentum",
+        "0",
+        "--schedule",
+        "constant",
+        steps=1,
+    )
+    assert float(metrics["grad_norm"]) > 0.01
+    step = jax.tree.map(lambda a, b: ((a - b) ** 2).sum(), before.params, after.params)
+    assert np.sqrt(sum(jax.tree.leaves(step))) == pytest.approx(0.1 * 0.01, rel=1e-2)
+
+
+def test_the_speedrun_whitens_its_first_layer_and_keeps_it(small):
+    flags = ("--recipe", "speedrun", "--arch", "whitened_resnet8", "--dtype", "f32", "--batch-size", "32")
+    before, after, _ = moved(small, *flags)
+    used = experiment(small, *flags).data
+    expected = whitening_kernel(normalize(jnp.asarray(used.train.images), used.mean, used.std))
+    np.testing.assert_allclose(before.params["stem_conv"]["kernel"], expected, rtol=1e-4, atol=1e-4)
+    names = changed(before.params, after.params)
+    assert {"stem_conv/bias", "stage1_norm1/bias", "head/kernel"} <= names
+    assert not [name for name in names if name == "stem_conv/kernel" or name.endswith("scale")]
+
+
+def test_whiten_needs_a_first_layer_of_that_size(small):
+    with pytest.raises(ConfigError, match="--whiten needs a first convolution"):
+        experiment(small, "--whiten")
+
+
+@pytest.mark.parametrize("flags", [["--rates", "head"], ["--rates", "head=nan"], ["--rates", "=2"]])
+def test_rates_are_names_and_factors(small, flags):
+    with pytest.raises(ConfigError, match=r"--rates takes NAME=FACTOR"):
+        experiment(small, *flags)
+
+
+@pytest.mark.parametrize("flags", [["--freeze", "stage9"], ["--rates", "heed=2"]])
+def test_a_name_that_matches_nothing_is_an_error(small, flags):
+    with pytest.raises(ConfigError, match=r"--freeze, --rates: no parameter matches|frozen"):
+        experiment(small, *flags)
