@@ -54,8 +54,10 @@ class EvaluateConfig(DataSource):
         "Classes of the data that the weights call otherwise, each as DATA=WEIGHTS, such as 01=1.",
         metavar="MAP",
     )
-    tta: Literal["none", "flip"] = setting(
-        "none", "Test-time augmentation: flip averages probabilities over each image and its mirror image."
+    tta: Literal["none", "flip", "flip-shift"] = setting(
+        "none",
+        "Test-time augmentation: flip averages probabilities over each image and its mirror image, "
+        "flip-shift over both moved by a pixel, too (Jordan 2024, section 3.5).",
     )
     batch_size: int = setting(500, "Images per step; the results do not depend on it.", above=0)
     out: str | None = setting(

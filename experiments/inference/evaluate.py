@@ -2,12 +2,11 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from experiments.inference.config import EvaluateConfig
@@ -22,13 +21,14 @@ from experiments.runs.plots import plot_confusion
 from jax_resnet._files import write_text
 from jax_resnet.data import Dataset, Split
 from jax_resnet.data.augment import normalize
+from jax_resnet.data.augment.tta import Views, average_views, flip_and_shift_views, flip_views
 from jax_resnet.data.classes import ClassNamesError, match_classes, parse_class_map
 from jax_resnet.models.registry import find
 from jax_resnet.train import Network, make_eval_step
 
 __all__ = [
     "IMAGE_SIZE",
-    "MirrorAverage",
+    "AveragedViews",
     "SelectedOutputs",
     "compare_with_card",
     "evaluate_weights",
@@ -41,6 +41,8 @@ __all__ = [
 
 # Height and width of streamed images where neither flag nor run says otherwise.
 IMAGE_SIZE = 224
+# What --tta averages over.
+VIEWS: dict[str, Views] = {"flip": flip_views, "flip-shift": flip_and_shift_views}
 
 
 def evaluate_weights(config: EvaluateConfig, console: Console) -> dict[str, Any]:
@@ -60,8 +62,8 @@ def evaluate_weights(config: EvaluateConfig, console: Console) -> dict[str, Any]
     dataset = load_for(network, config, console)
     mean, std = normalization(network, config, dataset)
     apply: Network = SelectedOutputs(network.model, match_outputs(network, config, dataset))
-    if config.tta == "flip":
-        apply = MirrorAverage(apply.apply)
+    if config.tta != "none":
+        apply = AveragedViews(apply, VIEWS[config.tta])
     step = jax.jit(make_eval_step(apply, lambda images: normalize(images, mean, std)))
     with console.progress("evaluation (images)", len(dataset.test)) as advance:
         result = evaluate(step, network.variables, dataset.test, config.batch_size, advance)
@@ -202,13 +204,13 @@ class SelectedOutputs:
         return logits if self._outputs is None else logits[:, self._outputs]
 
 
-class MirrorAverage:
-    """Predicts the mean of a network's probabilities for an image and its mirror image."""
+class AveragedViews:
+    """A network that predicts the mean of its probabilities for several views of an image."""
 
-    def __init__(self, apply: Callable[..., Any]) -> None:
-        self._apply = apply
+    def __init__(self, network: Network, views: Views) -> None:
+        self._network, self._views = network, views
 
     def apply(self, variables: Any, images: jax.Array, *, train: bool) -> jax.Array:
         """Log-probabilities ``(N, classes)``, which serve as logits."""
-        views = [self._apply(variables, view, train=train) for view in (images, images[:, :, ::-1])]
-        return jnp.logaddexp(*map(jax.nn.log_softmax, views)) - jnp.log(2.0)
+        predict = average_views(lambda view: self._network.apply(variables, view, train=train), self._views)
+        return predict(images)

@@ -47,16 +47,20 @@ def test_a_file_of_weights_evaluates_as_the_run_they_come_from(finished, exporte
     assert found["accuracy"] == summary["test_accuracy"]
 
 
-def test_flip_averages_the_two_views(finished, tmp_path, data_dir):
-    found = evaluated(tmp_path, data_dir, "--weights", str(finished), "--tta", "flip")
-    assert found["tta"] == "flip"
-    model, variables, _ = checkpoint.restore(finished)
-    from experiments.inference.evaluate import MirrorAverage
+@pytest.mark.parametrize("tta", ["flip", "flip-shift"])
+def test_views_are_averaged(finished, tmp_path, data_dir, tta):
+    from experiments.inference.evaluate import VIEWS, AveragedViews
 
+    found = evaluated(tmp_path, data_dir, "--weights", str(finished), "--tta", tta)
+    assert found["tta"] == tta
+    model, variables, _ = checkpoint.restore(finished)
     images = np.random.default_rng(0).standard_normal((4, 32, 32, 3)).astype(np.float32)
-    averaged = MirrorAverage(model.apply).apply(variables, images, train=False)
-    views = [jax.nn.softmax(model.apply(variables, v, train=False)) for v in (images, images[:, :, ::-1])]
-    np.testing.assert_allclose(np.exp(averaged), (views[0] + views[1]) / 2, rtol=1e-5, atol=1e-6)
+    averaged = AveragedViews(model, VIEWS[tta]).apply(variables, images, train=False)
+    expected = sum(
+        weight * jax.nn.softmax(model.apply(variables, view, train=False))
+        for view, weight in VIEWS[tta](images)
+    )
+    np.testing.assert_allclose(np.exp(averaged), expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(
