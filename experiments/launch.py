@@ -42,6 +42,10 @@ class LaunchConfig:
     )
 
 
+# Windows has SIGTERM alone, which ends a process there at once.
+KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
+
+
 class Process:
     """One of the processes: process 0 writes to the terminal, the last errors of the others are kept."""
 
@@ -106,7 +110,7 @@ def launch(command: Sequence[str], processes: int) -> None:
         wait(running)
     finally:
         for process in running:
-            process.send(signal.SIGKILL)
+            process.send(KILL)
         for number, handler in previous.items():
             signal.signal(number, handler)
     failed = [process for process in running if process.process.returncode]
@@ -128,7 +132,7 @@ def wait(running: Sequence[Process]) -> None:
             deadline = time.monotonic() + GRACE
         if time.monotonic() > deadline:
             for process in running:
-                process.send(signal.SIGKILL if terminated else signal.SIGTERM)
+                process.send(KILL if terminated else signal.SIGTERM)
             deadline, terminated = time.monotonic() + PATIENCE, True
         time.sleep(0.05)
 

@@ -81,7 +81,7 @@ def evaluate_weights(config: EvaluateConfig, console: Console) -> dict[str, Any]
         "accuracy": result.accuracy,
         "loss": result.loss,
         "tta": config.tta,
-        "mean": list(mean),
+        "mean": np.asarray(mean).tolist(),
         "std": list(std),
         "per_class_accuracy": per_class,
         "confusion": confusion.tolist(),
@@ -111,15 +111,27 @@ def normalization(
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation: the flags', else the run's, else the data set's.
 
+    The mean of a run with ``--center per-pixel`` is nested, ``(height, width, channels)``.
+
     Raises:
-        ConfigError: Their length is not the number of channels.
+        ConfigError: They are not those of images of this shape.
     """
     mean = config.mean or tuple(network.data.get("mean", dataset.mean))
     std = config.std or tuple(network.data.get("std", dataset.std))
-    channels = dataset.test.image_shape[-1]
-    if len(mean) != channels or len(std) != channels:
+    shape = dataset.test.image_shape
+    channels = shape[-1]
+    if np.ndim(mean) > 1 and np.shape(mean) != shape:
+        raise ConfigError(
+            f"{config.named} has the mean of every pixel of {_size(np.shape(mean))} images, those of "
+            f"{dataset.name} are {_size(shape)}: give --mean and --std"
+        )
+    if np.shape(mean)[-1] != channels or len(std) != channels:
         raise ConfigError(f"--mean and --std need {channels} numbers for the channels of {dataset.name}")
     return mean, std
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
 
 
 def per_class_accuracy(confusion: np.ndarray, class_names: Sequence[str]) -> dict[str, float]:

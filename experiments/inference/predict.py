@@ -102,7 +102,9 @@ def load_classifier(config: PredictConfig) -> Classifier:
         raise ConfigError(
             f"{config.checkpoint} does not say how its pixels were normalized: give --mean and --std"
         )
-    if len(mean) != image_shape[-1] or len(std) != image_shape[-1]:
+    per_pixel = np.ndim(mean) > 1  # of a run with --center per-pixel
+    wanted = image_shape if per_pixel else image_shape[-1:]
+    if np.shape(mean) != wanted or len(std) != image_shape[-1]:
         raise ConfigError(f"--mean and --std need {image_shape[-1]} numbers, one per channel")
 
     @jax.jit

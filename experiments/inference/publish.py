@@ -61,6 +61,11 @@ def publish(config: PublishConfig, console: Console) -> Card:
     config.check()
     run = read_finished(Path(config.run))
     arch, dataset_name = run.config["model"]["name"], run.config["data"]["name"]
+    if any(isinstance(value, list) for value in run.config["data"]["mean"]):
+        raise ConfigError(
+            f"{config.run} was trained with --center per-pixel, and a card has one mean per channel: "
+            "export the run instead"
+        )
     name = config.name or f"{arch}.{dataset_name}"
     target = Path(config.folder) if config.folder else Path(str(FOLDER))
     if (target / (name + CARD)).exists() and not config.overwrite:

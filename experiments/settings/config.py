@@ -75,6 +75,10 @@ class DataConfig(DataSource):
     padding: Literal["black", "mean", "reflect"] = setting(
         "black", "What random crops show outside the image: black, the mean color, or the mirrored image."
     )
+    center: Literal["per-channel", "per-pixel"] = setting(
+        "per-channel",
+        "Mean that is subtracted: each channel's, or every pixel's in the training images (He et al.).",
+    )
     flip: bool = setting(True, "Mirror half of the images.")
     alternate_flips: bool = setting(
         False, "Mirror every image in every other epoch instead of at random (Jordan 2024)."
@@ -111,6 +115,22 @@ class DataConfig(DataSource):
         check_pixels(self.mean, self.std)
         if self.alternate_flips and not self.flip:
             raise ConfigError("--alternate-flips is a way to flip: leave --no-flip out")
+        if self.center == "per-pixel":
+            self._check_per_pixel()
+
+    def _check_per_pixel(self) -> None:
+        if self.is_streamed:
+            raise ConfigError(
+                f"--center per-pixel needs images in memory, and those of {self.dataset} are streamed and "
+                "cropped at random: leave it out"
+            )
+        if self.mean:
+            raise ConfigError("--center per-pixel takes the mean of the training images: leave --mean out")
+        if self.crop_padding and self.padding == "black":
+            raise ConfigError(
+                "--center per-pixel subtracts the mean before the crop: add --padding mean, as He et al. do, "
+                "or reflect"
+            )
 
 
 @dataclasses.dataclass(frozen=True)

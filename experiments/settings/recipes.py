@@ -93,8 +93,9 @@ RECIPES: dict[str, Recipe] = {
         "64,000 steps as in He et al. 2015, section 4.2",
         "64,000 steps of batch 128, 0.1 divided by 10 at 32,000 and 48,000, weight decay 1e-4, 45,000 images "
         "to train on and 5,000 to choose by. Networks of 110 layers and more start at 0.01 until the "
-        "training error is below 80%. The paper subtracts the mean of every pixel and pads; here pixels are "
-        "normalized per channel and padded black (--padding mean pads with the mean color). The paper's test "
+        "training error is below 80%. The paper subtracts the mean of every pixel, so that the padding is "
+        "that mean: --center per-pixel --padding mean. Without these flags pixels are normalized per channel "
+        "and padded black. The paper's test "
         "accuracies on CIFAR-10: resnet20 91.25%, resnet56 93.03%, resnet110 93.57%.",
         Config(recipe="paper", optim=PAPER),
         for_archs={"*110": PAPER_WITH_WARMUP, "*1202": PAPER_WITH_WARMUP},

@@ -3,9 +3,12 @@
 import dataclasses
 from typing import Any
 
+import numpy as np
+
 from experiments.program.errors import ConfigError
 from experiments.settings.config import Config
-from jax_resnet.data import Dataset, Split
+from jax_resnet.data import ArraySplit, Dataset, Split
+from jax_resnet.data.augment import mean_image
 from jax_resnet.data.order import steps_per_epoch
 from jax_resnet.data.splits import hold_out
 from jax_resnet.errors import BatchSizeError, ValSizeError
@@ -27,7 +30,7 @@ class TrainingData:
         val: Images held out to choose a checkpoint, or None.
         test: The test set.
         class_names: The name of each label.
-        mean: Per-channel mean of pixels scaled to [0, 1].
+        mean: Per-channel mean of pixels scaled to [0, 1], or the mean of every pixel, ``(H, W, C)``.
         std: Per-channel standard deviation of pixels scaled to [0, 1].
         steps_per_epoch: Full batches in one pass.
         total_steps: Steps of the whole training.
@@ -38,7 +41,7 @@ class TrainingData:
     val: Split | None
     test: Split
     class_names: tuple[str, ...]
-    mean: tuple[float, ...]
+    mean: tuple[float, ...] | np.ndarray
     std: tuple[float, ...]
     steps_per_epoch: int
     total_steps: int
@@ -58,7 +61,7 @@ class TrainingData:
         """What a reader of a checkpoint needs to know, as JSON can hold it."""
         return {
             "name": self.name,
-            "mean": list(self.mean),
+            "mean": np.asarray(self.mean).tolist(),
             "std": list(self.std),
             "class_names": list(self.class_names),
             "image_shape": list(self.image_shape),
@@ -90,10 +93,19 @@ def prepare_data(config: Config, dataset: Dataset[Split]) -> TrainingData:
         steps_per_epoch=per_epoch,
         total_steps=config.optim.steps or config.optim.epochs * per_epoch,
     )
+    if config.data.center == "per-pixel":
+        data = dataclasses.replace(data, mean=_mean_of_pixels(train))
     channels = data.image_shape[-1]
-    if len(data.mean) != channels or len(data.std) != channels:
+    if np.shape(data.mean)[-1] != channels or len(data.std) != channels:
         raise ConfigError(f"--mean and --std need {channels} numbers for the channels of {data.name}")
     return data
+
+
+def _mean_of_pixels(train: Split) -> np.ndarray:
+    """The mean of every pixel of the images to train on, to six decimals: what a checkpoint's JSON says."""
+    if not isinstance(train, ArraySplit):
+        raise ConfigError("--center per-pixel needs images in memory: leave it out for streamed data")
+    return mean_image(train.images).astype(np.float64).round(6)
 
 
 def split_training(config: Config, dataset: Dataset[Split]) -> tuple[Split, Split | None]:

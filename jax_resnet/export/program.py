@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from jax_resnet.data.augment import normalize
@@ -29,7 +30,8 @@ def inference_function(
     Args:
         model: The network.
         variables: ``{"params", "batch_stats"}``.
-        mean: Per channel, subtracted from pixels scaled to [0, 1]. With ``mean`` and ``std`` the function
+        mean: Per channel, or of every pixel, nested ``(height, width, channels)``: subtracted from pixels
+            scaled to [0, 1]. With ``mean`` and ``std`` the function
             takes uint8 images; without both it takes float32 images that are normalized already.
         std: Per channel; pixels are divided by it after ``mean`` is subtracted.
         fold: Fold BatchNorm into the convolutions, see ``models.fold_batch_norm``.
@@ -73,7 +75,11 @@ def input_type(
     """
     if len(image_shape) != 3 or any(size < 1 for size in image_shape):
         raise ExportError(f"image_shape is (height, width, channels), not {tuple(image_shape)}")
-    for name, values in (("mean", mean), ("std", std)):
+    shape = np.asarray(mean).shape
+    per_pixel = len(shape) > 1
+    if per_pixel and shape != tuple(image_shape):
+        raise ExportError(f"a mean of every pixel has the images' shape, {tuple(image_shape)}, not {shape}")
+    for name, values in (("mean", None if per_pixel else mean), ("std", std)):
         if values is not None and len(values) != image_shape[2]:
             raise ExportError(
                 f"{name} needs {image_shape[2]} numbers, one per channel of the images, not {len(values)}"
