@@ -1,6 +1,6 @@
 """A program that saves checkpoints and stops in the middle of a deletion, to be killed there.
 
-python -m tests.checkpoint.deleting RUN FILES: once FILES files of checkpoints are deleted it prints "deleting".
+python -m tests.checkpoint.deleting RUN FILES: prints "deleting" when FILES files of checkpoints are deleted.
 """
 
 import os
