@@ -22,6 +22,7 @@ def three_steps(tx, factor):
     return params
 
 
+@pytest.mark.usefixtures("standard_promotion")
 @pytest.mark.parametrize(
     "make",
     [
