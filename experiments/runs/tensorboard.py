@@ -45,12 +45,14 @@ class TensorBoard:
             raise
 
     def log(self, record: Mapping[str, Any]) -> None:
-        """Adds the numbers of one metrics record under its step.
+        """Adds the numbers of one metrics record under its step; a kind of record without numbers adds none.
 
         Raises:
             OSError: The folder cannot be written or is full.
         """
-        with self._writing(RUNS.get(record["kind"], record["kind"])) as writer:
+        if record["kind"] not in RUNS:
+            return
+        with self._writing(RUNS[record["kind"]]) as writer:
             for tag in TAGS:
                 if isinstance(record.get(tag), int | float):
                     _write(writer, scalar(tag, record[tag]), record["step"])

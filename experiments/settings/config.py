@@ -198,6 +198,11 @@ class OptimConfig:
     label_smoothing: float = setting(
         0.0, "Probability spread over all classes in the target.", at_least=0, below=1
     )
+    on_nan: Literal["stop", "rollback"] = setting(
+        "stop",
+        "What a loss, gradient or parameter that is not finite does: stop the run; or rollback to the last "
+        "checkpoint and go on at half the learning rate, three times at most.",
+    )
     ema: float = setting(
         0.0,
         "Decay of a moving average of the weights, which is then evaluated and kept, such as 0.999.",

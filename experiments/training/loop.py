@@ -14,8 +14,10 @@ from experiments.program.errors import ExperimentError, Preempted
 from experiments.program.signals import StopSignals
 from experiments.runs.folder import RunFolder
 from experiments.runs.records import STOPPED, WATCHED
+from experiments.training import rollback
 from experiments.training.build import Experiment
-from experiments.training.metrics import TrainingMetrics, diverged
+from experiments.training.metrics import DivergedError, TrainingMetrics, diverged
+from jax_resnet import optim
 from jax_resnet.checkpoint import Checkpointer, NonFiniteError
 from jax_resnet.data import Split
 from jax_resnet.parallel.collectives import process_max
@@ -49,10 +51,19 @@ class Loop:
         self.experiment, self.folder = experiment, folder
         self.checkpointer, self.console = checkpointer, console
         self._signals = signals
-        self.state: TrainState = self._restore() or experiment.state
+        self.state: TrainState = experiment.state
+        restored = self._restore()
+        self.state = restored or self.state
         self.step = int(self.state.step)
+        if restored:
+            console.line(f"continuing from step {self.step}")
+        elif experiment.config.run.resume:
+            console.line(f"no checkpoint in {folder.path} yet: starting from step 0")
         folder.rewind(self.step)
         records = folder.records()
+        self._rolls_back = experiment.config.optim.on_nan == "rollback"
+        if self._rolls_back:
+            self.state = rollback.continued(self.state, records)
         self._validated = {
             r["step"]: r["accuracy"] for r in records if r["kind"] == "val" and r.get("which") != STOPPED
         }
@@ -66,18 +77,16 @@ class Loop:
         self._checkpoint_due = False
         self._process_max = process_max(experiment.plan.mesh)
         self.metrics = TrainingMetrics(experiment, folder, self.seconds)
+        self.metrics.rate_factor = optim.rate_factor(self.state.opt_state)
 
     def _restore(self) -> TrainState | None:
         restored = self.checkpointer.restore(
-            self.experiment.state,
+            self.state,
             on_broken=lambda step, reason: self.console.line(f"checkpoint {step} is passed over: {reason}"),
         )
         if restored:
             step = int(restored.step)
             self._check_position(self.checkpointer.position(step), step)
-            self.console.line(f"continuing from step {step}")
-        elif self.experiment.config.run.resume:
-            self.console.line(f"no checkpoint in {self.folder.path} yet: starting from step 0")
         return restored
 
     def _report_lost_best(self) -> None:
@@ -123,10 +132,21 @@ class Loop:
         """Trains until ``last_step`` updates are made.
 
         Raises:
-            ExperimentError: A loss, gradient or parameter is not finite.
+            DivergedError: A loss, gradient or parameter is not finite, after all rollbacks if there are some.
             Preempted: A signal asked to stop; a checkpoint is written.
         """
         self.stop_if_asked()
+        if self._rolls_back and not self.step:
+            self._save(None)  # so that there always is a state to go back to
+        while True:
+            try:
+                self._run(last_step)
+            except DivergedError as error:
+                self._roll_back(error)
+            else:
+                return
+
+    def _run(self, last_step: int) -> None:
         with closing(self.experiment.batches(self.step)) as batches:
             if self.step:  # the run may have been stopped during an evaluation
                 self._evaluate_and_save(last_step)
@@ -137,6 +157,40 @@ class Loop:
             with self.metrics.paused():
                 self.checkpointer.wait()
             self.stop_if_asked()
+
+    def _roll_back(self, error: DivergedError) -> None:
+        """Goes back to the newest checkpoint with half the learning rate.
+
+        Raises:
+            DivergedError: The run does not roll back, or has done so often enough.
+        """
+        # The state holds the factor of all rollbacks so far; the checkpoint may have only some.
+        factor = rollback.lower(self.metrics.rate_factor) if self._rolls_back else None
+        if factor is None:
+            raise error
+        self.checkpointer.wait()
+        restored = self._restore()
+        if restored is None:
+            raise error
+        self.state = restored.replace(opt_state=optim.with_rate_factor(restored.opt_state, factor))
+        self.step = int(self.state.step)
+        self.metrics.go_back(factor)
+        self.folder.rewind(self.step)
+        self._validated = {step: value for step, value in self._validated.items() if step <= self.step}
+        self._watched = {step for step in self._watched if step <= self.step}
+        self._saved_at, self._checkpoint_due = time.monotonic(), False
+        self.folder.log(
+            {
+                "kind": rollback.KIND,
+                "step": self.step,
+                "epoch": self.experiment.epoch(self.step),
+                "from_step": error.step,
+                "factor": factor,
+                "seconds": self.seconds(),
+            }
+        )
+        reason = str(error).partition(";")[0]
+        self.console.line(f"{reason}: back at step {self.step} with {factor:g} of the learning rate")
 
     def stop_if_asked(self) -> None:
         """Asks all processes for signals. Every process must call it at the same place.
@@ -298,6 +352,7 @@ class Loop:
                 self.state, self.experiment.metadata, accuracy, self.experiment.position(self.step)
             )
         except NonFiniteError as error:  # an update can overflow after a finite loss and gradient
-            raise diverged(self.experiment, self.step, error.leaf) from None
+            factor = self.metrics.rate_factor
+            raise diverged(self.experiment, self.step, error.leaf, factor) from None
         self._saved_at = time.monotonic()
         self._checkpoint_due = False

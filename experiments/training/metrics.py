@@ -16,10 +16,22 @@ from experiments.runs.folder import RunFolder
 from experiments.training.build import Experiment
 from jax_resnet.train import Metrics
 
-__all__ = ["TrainingMetrics", "diverged"]
+__all__ = ["DivergedError", "TrainingMetrics", "diverged"]
 
 # The remaining time is printed once, after this many steps or seconds, whichever comes first.
 ESTIMATE_AFTER_STEPS, ESTIMATE_AFTER_SECONDS = 20, 20.0
+
+
+class DivergedError(ExperimentError):
+    """A loss, gradient or parameter that is not finite.
+
+    Attributes:
+        step: The step at which it was seen.
+    """
+
+    def __init__(self, message: str, step: int) -> None:
+        super().__init__(message)
+        self.step = step
 
 
 class TrainingMetrics:
@@ -28,11 +40,13 @@ class TrainingMetrics:
     Attributes:
         step: The last step whose metrics have arrived.
         status: One line about it for the progress bar.
+        rate_factor: Factor of the schedule's learning rate, below 1 after a rollback.
     """
 
     def __init__(self, experiment: Experiment, folder: RunFolder, run_seconds: Callable[[], float]) -> None:
         self.step = 0
         self.status = ""
+        self.rate_factor = 1.0
         self._experiment, self._folder, self._run_seconds = experiment, folder, run_seconds
         self._since_record: list[dict[str, Any]] = []
         self._record_seconds = 0.0
@@ -49,7 +63,7 @@ class TrainingMetrics:
         """Adds the metrics of one step, or of several that end with ``step``; waits until they are computed.
 
         Raises:
-            ExperimentError: A loss or gradient is not finite.
+            DivergedError: A loss or gradient is not finite.
         """
         fetched = {name: np.atleast_1d(value) for name, value in jax.device_get(metrics).items()}
         count, now = len(fetched["loss"]), time.perf_counter()
@@ -68,7 +82,8 @@ class TrainingMetrics:
         self.step = step
         for name in ("loss", "grad_norm"):
             if not math.isfinite(values[name]):
-                raise diverged(self._experiment, step, "the loss" if name == "loss" else "the gradient")
+                what = "the loss" if name == "loss" else "the gradient"
+                raise diverged(self._experiment, step, what, self.rate_factor)
         self._since_record.append(values)
         speed = f"  {self.images_per_second:.0f} images/s" if self._seconds else ""
         self.status = (
@@ -83,7 +98,7 @@ class TrainingMetrics:
         if not self._since_record:
             return
         sums = {name: sum(values[name] for values in self._since_record) for name in self._since_record[0]}
-        scale = self._since_record[-1].get("learning_rate_scale", 1.0)
+        scale = self._since_record[-1].get("learning_rate_scale", 1.0) * self.rate_factor
         self._folder.log(
             {
                 "kind": "train",
@@ -99,6 +114,12 @@ class TrainingMetrics:
             }
         )
         self._since_record, self._record_seconds = [], 0.0
+
+    def go_back(self, rate_factor: float) -> None:
+        """Forgets what is not recorded yet: the training goes back to an earlier step."""
+        self._since_record, self._record_seconds = [], 0.0
+        self._last_arrival = None
+        self.rate_factor = rate_factor
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
@@ -121,10 +142,11 @@ class TrainingMetrics:
         )
 
 
-def diverged(experiment: Experiment, step: int, what: str) -> ExperimentError:
+def diverged(experiment: Experiment, step: int, what: str, rate_factor: float = 1.0) -> DivergedError:
     """The error of a training that diverged."""
-    return ExperimentError(
+    return DivergedError(
         f"{what} is not finite at step {step}, epoch {experiment.epoch(step):.2f}, learning rate "
-        f"{experiment.learning_rate(step - 1):.4g}; the checkpoints before it are kept; try a lower "
-        "--learning-rate or --warmup 0.05"
+        f"{rate_factor * experiment.learning_rate(step - 1):.4g}; the checkpoints before it are kept; try a "
+        "lower --learning-rate or --warmup 0.05",
+        step,
     )

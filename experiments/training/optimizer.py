@@ -60,5 +60,7 @@ def make_optimizer(config: OptimConfig, schedule: optim.Schedule) -> optax.Gradi
         parts.append(optim.scale_by_group(config.rate_factors()))
     if config.warmup_error:
         parts.append(optim.warm_up_by_error(config.warmup_error))
+    if config.on_nan == "rollback":  # without it the state is as it always was: old checkpoints fit
+        parts.append(optim.scale_by_rate_factor())
     tx = optax.chain(*parts) if len(parts) > 1 else tx
     return optim.freeze(tx, *config.freeze) if config.freeze else tx

@@ -15,7 +15,14 @@ from jax_resnet.checkpoint import items, manifest
 from jax_resnet.checkpoint import training as training_item
 from jax_resnet.checkpoint.finite import check_finite
 from jax_resnet.checkpoint.retention import LastTwoAndBest
-from jax_resnet.checkpoint.steps import CHECKPOINTS, accuracies, complete_steps, remove_leftovers
+from jax_resnet.checkpoint.steps import (
+    CHECKPOINTS,
+    TRASH,
+    accuracies,
+    complete_steps,
+    empty_trash,
+    remove_leftovers,
+)
 from jax_resnet.checkpoint.writing import VerifiedPath, clean_up, json_text, quiet_orbax
 from jax_resnet.errors import CheckpointError
 from jax_resnet.parallel.collectives import broadcast_from_primary
@@ -90,7 +97,7 @@ class Checkpointer:
         if position is not None:
             written[items.DATA] = ocp.args.JsonSave(dict(position))
         with self._writing(step):
-            self._manager.wait_until_finished()
+            self._finish()
             if accuracy is not None:
                 self._accuracies[step] = accuracy
             saved = self._manager.save(
@@ -172,7 +179,7 @@ class Checkpointer:
             CheckpointError: The last save could not be written; earlier checkpoints are kept.
         """
         with self._writing():
-            self._manager.wait_until_finished()
+            self._finish()
 
     def close(self) -> None:
         """Waits, and releases the folder.
@@ -211,9 +218,20 @@ class Checkpointer:
                 best_fn=lambda metrics: metrics["accuracy"],  # without it orbax writes no metrics
                 preservation_policy=LastTwoAndBest(self._accuracies),
                 temporary_path_class=VerifiedPath,
+                todelete_subdir=TRASH,
                 lightweight_initialize=True,  # else orbax reads files before anybody has checked them
             ),
         )
+
+    def _finish(self) -> None:
+        """Waits for the save that is going on, and deletes what it replaced.
+
+        orbax's save moves it to the trash. Emptied before the next save begins, the trash never adds to the
+        most that a run takes on the disk.
+        """
+        self._manager.wait_until_finished()
+        if jax.process_index() == 0:
+            empty_trash(self._folder)
 
     @contextlib.contextmanager
     def _writing(self, step: int | None = None) -> Iterator[None]:
@@ -277,6 +295,7 @@ class Checkpointer:
         for step in steps:
             with self._writing(step):
                 self._manager.delete(step)
+                self._finish()
             self._accuracies.pop(step, None)
 
     def _json(self, step: int, item: str) -> dict[str, Any]:

@@ -10,10 +10,25 @@ import orbax.checkpoint as ocp
 from jax_resnet.checkpoint import items, manifest
 from jax_resnet.errors import CheckpointError
 
-__all__ = ["CHECKPOINTS", "accuracies", "accuracy", "complete_steps", "remove_leftovers"]
+__all__ = [
+    "CHECKPOINTS",
+    "TRASH",
+    "accuracies",
+    "accuracy",
+    "complete_steps",
+    "empty_trash",
+    "remove_leftovers",
+]
 
 CHECKPOINTS = "checkpoints"
 """Name of the folder inside a run's folder that holds the checkpoints."""
+
+_TRASH = "deleted"
+TRASH = f"{_TRASH}{ocp.path.atomicity_types.TMP_DIR_SUFFIX}"
+"""Folder that checkpoints are moved to before their files are deleted: a kill leaves no half of one behind.
+
+It has the name of a leftover, and a killed run's is removed as one.
+"""
 
 
 def complete_steps(folder: Path) -> list[int]:
@@ -36,6 +51,11 @@ def remove_leftovers(folder: Path, name: str = "") -> bool:
             shutil.rmtree(entry, ignore_errors=True)
             removed = True
     return removed
+
+
+def empty_trash(folder: Path) -> None:
+    """Deletes the files of the checkpoints that were moved out of the way."""
+    remove_leftovers(folder, _TRASH)
 
 
 def accuracy(folder: Path) -> float | None:

@@ -1,5 +1,6 @@
 """SGD, Adam and AdamW as in PyTorch, Muon, schedules, and transformations of groups of parameters."""
 
+from jax_resnet.optim.adjustable import RateState, rate_factor, scale_by_rate_factor, with_rate_factor
 from jax_resnet.optim.groups import decay_mask, freeze, matching, scale_by_group
 from jax_resnet.optim.muon import muon, normalize_filters
 from jax_resnet.optim.optimizers import ScalarOrSchedule, adam, sgd
@@ -15,6 +16,7 @@ from jax_resnet.optim.schedules import (
 from jax_resnet.optim.warm_up import WarmUpState, warm_up_by_error
 
 __all__ = [
+    "RateState",
     "ScalarOrSchedule",
     "Schedule",
     "WarmUpState",
@@ -29,8 +31,11 @@ __all__ = [
     "one_cycle",
     "one_cycle_momentum",
     "piecewise",
+    "rate_factor",
     "scale_by_group",
+    "scale_by_rate_factor",
     "sgd",
     "warm_up_by_error",
     "warmup",
+    "with_rate_factor",
 ]

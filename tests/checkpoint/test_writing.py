@@ -1,15 +1,19 @@
 """What is not saved, what a failed or killed save leaves behind, and how keys are kept."""
 
 import contextlib
+import os
 import resource
 import shutil
 import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import pytest
 
 from jax_resnet import checkpoint
+from jax_resnet.checkpoint import manifest
 from tests.checkpoint.common import CONFIG, assert_equal, at, copy
 
 
@@ -76,6 +80,37 @@ def test_a_finished_save_has_its_checksums_at_once(tmp_path, state):
         while not (tmp_path / "checkpoints" / "0").exists():
             pass
         assert (tmp_path / "checkpoints" / "0" / "manifest.json").exists()
+
+
+@pytest.mark.parametrize("files", [1, pytest.param(7, marks=pytest.mark.slow)])
+def test_a_kill_during_a_deletion_leaves_whole_checkpoints_and_what_the_next_open_removes(
+    tmp_path, state, files
+):
+    command = [sys.executable, "-m", "tests.checkpoint.deleting", str(tmp_path), str(files)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        said = process.stdout.readline()
+        process.kill()
+    assert said == "deleting\n"
+    folder = tmp_path / "checkpoints"
+    steps = [int(path.name) for path in folder.iterdir() if path.name.isdigit()]
+    assert [step for step in steps if not manifest.exists(folder / str(step))] == []
+    assert [step for step in steps if manifest.damage(folder / str(step))] == []
+    newest = max(steps)
+    assert {2, newest} <= set(steps)  # the best on validation and the newest
+    assert_equal(checkpoint.restore(tmp_path, "best").variables, at(state, 2).variables)
+    assert any("tmp" in path.name for path in folder.iterdir())
+    broken = []
+    with checkpoint.Checkpointer(tmp_path) as checkpointer:
+        assert all(path.name.isdigit() for path in folder.iterdir())
+        restored = checkpointer.restore(state, on_broken=lambda step, reason: broken.append(step))
+        assert checkpointer.damaged() == {}
+        assert_equal(restored.params, at(state, newest).params)
+    assert broken == []
+
+
+def test_a_deleted_checkpoint_is_gone_when_the_checkpointer_is_closed(run):
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["2", "4", "5"]
 
 
 @contextlib.contextmanager

@@ -79,8 +79,7 @@ def kill_once(programs: Programs, workdir: Path, early: bool, rng: random.Random
         expect(process.returncode == 0, f"exit code {process.returncode}: {error[-300:]}")
     else:
         kill(process)
-    # An older one may be half deleted: the next save deletes the rest, and the end of the run is checked.
-    expect_whole(workdir, newest=2)
+    expect_whole(workdir)
     newest = max(before, default=-1)
     expect(max(steps(workdir), default=-1) >= newest, f"checkpoint {newest} is gone")
     return not ended

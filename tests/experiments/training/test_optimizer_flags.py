@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from experiments.program.errors import ConfigError
+from experiments.settings.config import OptimConfig
 from experiments.settings.flags import parse
 from experiments.training.build import build_experiment
-from jax_resnet import data
+from experiments.training.optimizer import make_optimizer
+from jax_resnet import data, optim
 from jax_resnet.data.augment import normalize
 from jax_resnet.models import whitening_kernel
 
@@ -113,3 +115,15 @@ def test_rates_are_names_and_factors(small, flags):
 def test_a_name_that_matches_nothing_is_an_error(small, flags):
     with pytest.raises(ConfigError, match=r"--freeze, --rates: no parameter matches|frozen"):
         experiment(small, *flags)
+
+
+def test_without_rollback_the_optimizers_state_is_as_it_always_was():
+    schedule = optim.piecewise(0.1, [])
+    params = {"kernel": jnp.ones((2, 3))}
+    usual = optim.sgd(schedule, momentum=0.9, nesterov=False, weight_decay=5e-4).init(params)
+    assert jax.tree.structure(make_optimizer(OptimConfig(), schedule).init(params)) == jax.tree.structure(
+        usual
+    )
+    rolling = make_optimizer(OptimConfig(on_nan="rollback"), schedule).init(params)
+    assert optim.rate_factor(rolling) == 1
+    assert len(jax.tree.leaves(rolling)) == len(jax.tree.leaves(usual)) + 1

@@ -1,0 +1,52 @@
+"""A factor of the learning rate in the optimizer's state, to be lowered in the middle of a run."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+__all__ = ["RateState", "rate_factor", "scale_by_rate_factor", "with_rate_factor"]
+
+
+class RateState(NamedTuple):
+    """State of ``scale_by_rate_factor``.
+
+    Attributes:
+        rate_factor: Factor of the updates, float32 scalar.
+    """
+
+    rate_factor: jax.Array
+
+
+def scale_by_rate_factor() -> optax.GradientTransformation:
+    """Scales updates by a factor of 1 until ``with_rate_factor`` sets another.
+
+    As the last part of a chain it is a factor of the learning rate: of weight decay too, not of momentum.
+    """
+
+    def init(params: Any) -> RateState:
+        return RateState(jnp.ones((), jnp.float32))
+
+    def update(updates: Any, state: RateState, params: Any = None) -> tuple[Any, RateState]:
+        return jax.tree.map(lambda u: u * state.rate_factor.astype(u.dtype), updates), state
+
+    return optax.GradientTransformation(init, update)
+
+
+def rate_factor(opt_state: optax.OptState) -> float:
+    """The factor in an optimizer's state; 1 where there is none."""
+    return float(optax.tree.get(opt_state, "rate_factor", 1.0))
+
+
+def with_rate_factor(opt_state: optax.OptState, factor: float) -> optax.OptState:
+    """An optimizer's state with another factor, on the devices where the old one is.
+
+    Raises:
+        KeyError: The state has none.
+    """
+    old = optax.tree.get(opt_state, "rate_factor")
+    if old is None:
+        raise KeyError("the optimizer's state has no rate_factor")
+    fill = jax.jit(lambda x: jnp.full_like(x, factor), out_shardings=old.sharding)
+    return optax.tree.set(opt_state, rate_factor=fill(old))
