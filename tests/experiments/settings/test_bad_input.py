@@ -28,7 +28,7 @@ def fails(capfd, *args):
         (["--learning-rate", "-1"], "--learning-rate must be more than 0, not -1"),
         (["--learning-rate", "nan"], "--learning-rate must be more than 0, not nan"),
         (["--learnin-rate", "0.1"], "did you mean --learning-rate?"),
-        (["--schedule", "linear"], "--schedule is one of constant, step, cosine, one-cycle, not 'linear'"),
+        (["--schedule", "exponential"], "--schedule is one of constant, step, linear, cosine, one-cycle"),
         (["--momentum", "1"], "--momentum must be at least 0 and below 1"),
         (["--milestones", "0.5", "100"], "--milestones must be more than 0 and below 1, not 100"),
         (["--resume", "--overwrite"], "choose one"),
