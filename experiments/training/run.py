@@ -103,11 +103,11 @@ def finish(experiment: Experiment, loop: Loop, folder: RunFolder, console: Conso
         "hardware": hardware(),
         "versions": versions(),
     }
-    folder.write_json("summary.json", summary)
     results = {"test accuracy": last.accuracy, "validation accuracy": loop.val_accuracy}
     folder.log_settings(
         dataclasses.asdict(config), {name: value for name, value in results.items() if value is not None}
     )
+    folder.write_json("summary.json", summary)  # last: it says that the run is finished
     chosen = ""
     if summary["test_accuracy_best"] is not None:
         chosen = f", of the checkpoint best on validation {best.accuracy:.2%}"

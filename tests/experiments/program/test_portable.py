@@ -17,6 +17,8 @@ names = "sched_getaffinity sched_setaffinity fork killpg setsid getuid geteuid m
 for name in names.split():
     if hasattr(os, name):
         delattr(os, name)
+if hasattr(os, "process_cpu_count"):  # Python 3.13's own, elsewhere, asks for no affinity
+    os.process_cpu_count = os.cpu_count
 for name in ("pthread_sigmask", "SIGKILL", "SIGHUP", "SIGALRM", "SIGQUIT", "SIGUSR1", "SIGUSR2"):
     if hasattr(signal, name):
         delattr(signal, name)
