@@ -1,9 +1,10 @@
 """Text that several modules write alike: hints for misspelled names, one-line errors."""
 
 import difflib
+import re
 from collections.abc import Iterable
 
-__all__ = ["did_you_mean", "first_line"]
+__all__ = ["did_you_mean", "first_line", "natural"]
 
 
 def did_you_mean(name: str, known: Iterable[str], count: int = 2) -> str:
@@ -16,3 +17,8 @@ def first_line(error: BaseException, limit: int = 300) -> str:
     """The first line of an error's message, or its class where the message is empty."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__)[:limit]
+
+
+def natural(name: str) -> str:
+    """A key that sorts resnet20 before resnet110."""
+    return re.sub(r"\d+", lambda digits: digits[0].zfill(9), name)

@@ -8,22 +8,13 @@ from typing import Any
 
 from experiments.program.errors import ConfigError
 from experiments.report.settings import applicable_settings, compared_settings, read_settings
-from experiments.settings.fields import flag_of
+from experiments.settings.command import flag_words, program_of
 from experiments.settings.recipes import choose
 
 __all__ = ["changed_flags", "training_command"]
 
 Settings = Mapping[str, Any]
 
-# The program of each data set, with the flags that name the data set where it is not the program's own.
-PROGRAMS = {
-    "cifar10": "experiments.cifar10",
-    "cifar100": "experiments.cifar100",
-    "mnist": "experiments.mnist",
-    "digits": "experiments.cifar10 --dataset digits",
-    "folder": "experiments.imagenet",
-    "imagenet2012": "experiments.imagenet --dataset imagenet2012",
-}
 SHOWN_APART = frozenset({"arch", "recipe", "dataset", "data_dir"})
 
 
@@ -37,8 +28,11 @@ def training_command(settings: Settings, seeds: Sequence[int | None] = ()) -> st
         settings: Values by the names of their fields, as ``read_settings`` returns them.
         seeds: The seeds of the runs; where they do not follow each other, the command is for the first.
     """
-    program = PROGRAMS.get(settings["dataset"], "experiments.cifar10")
-    words = ["python", "-m", *program.split(), "--arch", settings["arch"], "--recipe", settings["recipe"]]
+    module, default = program_of(settings["dataset"])
+    words = ["python", "-m", module]
+    if settings["dataset"] != default:
+        words += ["--dataset", settings["dataset"]]
+    words += ["--arch", settings["arch"], "--recipe", settings["recipe"]]
     if settings["dataset"] == "folder":
         words += ["--data-dir", settings.get("data_dir") or "FOLDER"]
     words += changed_flags(settings)
@@ -63,7 +57,8 @@ def changed_flags(settings: Settings) -> list[str]:
             continue
         if default == "auto":  # the run recorded what was chosen on its machine
             continue
-        words += _flag(name, value)
+        if value is not None and value != ():  # which no flag can give
+            words += flag_words(name, value, _text)
     return words
 
 
@@ -73,17 +68,6 @@ def _recipe_settings(settings: Settings) -> dict[str, Any]:
     except ConfigError:  # a recipe of another version
         config = choose(settings["dataset"], None, settings["arch"])
     return read_settings(json.loads(json.dumps(dataclasses.asdict(config))))[0]
-
-
-def _flag(name: str, value: Any) -> list[str]:
-    """A flag with its value; nothing for a value that no flag can give."""
-    flag = flag_of(name)
-    if isinstance(value, bool):
-        return [flag if value else flag.replace("--", "--no-", 1)]
-    if value is None or value == ():
-        return []
-    values = value if isinstance(value, tuple) else (value,)
-    return [flag, *map(_text, values)]
 
 
 def _text(value: Any) -> str:

@@ -4,7 +4,6 @@ import dataclasses
 import fnmatch
 import functools
 import json
-import re
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -20,6 +19,7 @@ from experiments.results.keep import EVALUATION, read_finished
 from experiments.results.search import Trial, read_trials
 from experiments.runs.reading import UnreadableError, read_json
 from experiments.runs.schema import FRACTION, TEXT, read_checked
+from jax_resnet._text import natural
 from jax_resnet.data.registry import DATASETS
 
 __all__ = ["Entry", "Kept", "alike", "multiply_adds", "read_kept"]
@@ -157,7 +157,7 @@ def read_kept(results: Path) -> Kept:
         ConfigError: There are no kept runs, or one is damaged.
     """
     entries = [Entry(group) for group in group_runs(read_finished([results]))]
-    entries.sort(key=lambda entry: (entry.dataset, _natural(entry.arch), entry.steps, entry.recipe))
+    entries.sort(key=lambda entry: (entry.dataset, natural(entry.arch), entry.steps, entry.recipe))
     return Kept(entries, read_trials(results / SEARCH))
 
 
@@ -222,8 +222,3 @@ def _augmented_accuracy(run: Run) -> float | None:
 
 def _any_matches(names: Sequence[str], patterns: Sequence[str]) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in patterns)
-
-
-def _natural(name: str) -> list[tuple[str, int]]:
-    """Sorts resnet20 before resnet110."""
-    return [(text, int(number or 0)) for text, number in re.findall(r"(\D*)(\d*)", name)]

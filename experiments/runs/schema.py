@@ -1,8 +1,10 @@
 """Checks values from JSON files: a dataclass annotates its fields with checks, and what fails is left out."""
 
 import typing
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from jax_resnet._checks import Check
 
 __all__ = [
     "AMOUNT",
@@ -21,18 +23,6 @@ T = TypeVar("T")
 LARGEST = 1e30
 LARGEST_COUNT = 2**53
 MOST_ITEMS = 100_000
-
-
-class Check(NamedTuple):
-    """A kind of value.
-
-    Attributes:
-        accepts: Whether a value is of the kind.
-        description: The kind in words, for "not ...".
-    """
-
-    accepts: Callable[[Any], bool]
-    description: str
 
 
 def _is_int(value: Any) -> bool:

@@ -21,7 +21,7 @@ class TensorBoard:
     """Writes records into ``folder``; opened by the first, so that a run that never starts leaves nothing.
 
     It writes in the caller's thread. The thread of tensorboardX's SummaryWriter would die of a full disk, and
-    whoever gives it the next events would wait forever.
+    the caller would wait forever for it to take the next events.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from experiments.program.errors import ConfigError
@@ -12,11 +12,24 @@ from experiments.settings.flags import parse
 from experiments.settings.recipes import choose
 from experiments.settings.resume import may_change
 
-__all__ = ["command_of"]
+__all__ = ["command_of", "flag_words", "program_of"]
 
 # The training programs and the data set that each takes unless --dataset names another.
 PROGRAMS = {"cifar10": "cifar10", "cifar100": "cifar100", "mnist": "mnist", "folder": "imagenet"}
 IMAGENET = "imagenet2012"
+
+
+def program_of(dataset: str) -> tuple[str, str]:
+    """The training program of a data set, and the data set that it takes without ``--dataset``."""
+    default = "folder" if dataset == IMAGENET else dataset if dataset in PROGRAMS else "cifar10"
+    return f"experiments.{PROGRAMS[default]}", default
+
+
+def flag_words(name: str, value: Any, text: Callable[[Any], str] = str) -> list[str]:
+    """The flag of a field, and its value as ``text`` writes it."""
+    if isinstance(value, bool):
+        return [flag_of(name) if value else flag_of(name).replace("--", "--no-", 1)]
+    return [flag_of(name), *map(text, value if isinstance(value, tuple) else (value,))]
 
 
 def command_of(config: Config) -> str | None:
@@ -26,8 +39,7 @@ def command_of(config: Config) -> str | None:
     such command, as for a recipe that no longer exists.
     """
     dataset = config.data.dataset
-    default = "folder" if dataset == IMAGENET else dataset if dataset in PROGRAMS else "cifar10"
-    module = f"experiments.{PROGRAMS[default]}"
+    module, default = program_of(dataset)
     args = ["--arch", config.model.arch, "--recipe", config.recipe]
     if dataset != default:
         args += ["--dataset", dataset]
@@ -50,13 +62,7 @@ def _differences(recipe: Config, config: Config) -> Iterator[str]:
             value = getattr(group, field.name)
             changed = value != getattr(base, field.name) or (field.name == "epochs" and epochs_instead)
             if changed and field.name not in given and value is not None:
-                yield from _flag(field.name, value)
-
-
-def _flag(name: str, value: Any) -> list[str]:
-    if isinstance(value, bool):
-        return [flag_of(name) if value else flag_of(name).replace("--", "--no-", 1)]
-    return [flag_of(name), *map(str, value if isinstance(value, tuple) else (value,))]
+                yield from flag_words(field.name, value)
 
 
 def _numeric_fields(group: Any) -> list[dataclasses.Field[Any]]:

@@ -29,16 +29,9 @@ def make_schedule(config: OptimConfig, total: int, per_epoch: int) -> optim.Sche
 def make_optimizer(config: OptimConfig, schedule: optim.Schedule) -> optax.GradientTransformation:
     """The optimizer; its ``init`` raises TrainError for a name that matches no parameter."""
     mask = None if config.decay_all else optim.decay_mask
-    if config.optimizer == "sgd":
-        tx = optim.sgd(
-            schedule,
-            momentum=config.momentum,
-            nesterov=config.nesterov,
-            weight_decay=config.weight_decay,
-            mask=mask,
-        )
-    elif config.optimizer == "muon":
-        tx = optim.muon(
+    if config.optimizer in ("sgd", "muon"):
+        make = optim.sgd if config.optimizer == "sgd" else optim.muon
+        tx = make(
             schedule,
             momentum=config.momentum,
             nesterov=config.nesterov,

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from flax import linen as nn
 
+from jax_resnet._text import natural
 from jax_resnet.errors import ModelError
 from jax_resnet.models.blocks import BasicBlock, BottleneckBlock
 from jax_resnet.models.limits import MAX_CHANNELS, MAX_LAYERS
@@ -166,17 +167,13 @@ PATTERNS: list[tuple[str, Callable[..., Row | None], str, tuple[str, ...]]] = [
 ]
 
 
-def _number(name: str) -> tuple[str | int, ...]:
-    return tuple(int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name))
-
-
 def list_models(pattern: str = "*") -> list[str]:
     """Names of the networks that match a shell pattern, in order; numbered families by their usual members.
 
     Any other member works too: ``create_model("resnet62")``, ``"wrn_22_8"``, ``"resnext29_4x32d"``.
     """
     names = {*NAMED, *(name for *_, listed in PATTERNS for name in listed)}
-    return sorted(fnmatch.filter(names, pattern), key=_number)
+    return sorted(fnmatch.filter(names, pattern), key=natural)
 
 
 def find(name: str) -> Row:

@@ -3,14 +3,13 @@
 import fnmatch
 import hashlib
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import as_file, files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from jax_resnet._text import did_you_mean
+from jax_resnet._text import did_you_mean, natural
 from jax_resnet.errors import WeightsError
 from jax_resnet.pretrained.card import Card, parse_card
 from jax_resnet.pretrained.schema import NAME
@@ -49,7 +48,7 @@ def list_pretrained(pattern: str = "*", *, folder: Folder = None) -> list[str]:
     there = _names(_folder(folder))
     names = {name.removesuffix(CARD) for name in there if name.endswith(CARD)}
     complete = [name for name in names if name + WEIGHTS in there and NAME.fullmatch(name)]
-    return sorted(fnmatch.filter(complete, pattern), key=_natural)
+    return sorted(fnmatch.filter(complete, pattern), key=natural)
 
 
 def read_card(name: str, *, folder: Folder = None) -> Card:
@@ -125,8 +124,3 @@ def _advice(name: str, known: list[str]) -> str:
     if not known:
         return "there are none in this installation"
     return did_you_mean(name, known) or f"there are {', '.join(known)}"
-
-
-def _natural(name: str) -> str:
-    """Sorts resnet20 before resnet110."""
-    return re.sub(r"\d+", lambda digits: digits[0].zfill(9), name)

@@ -3,7 +3,9 @@
 import math
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
+
+from jax_resnet._checks import Check
 
 __all__ = ["CHECKS", "NAME"]
 
@@ -13,18 +15,6 @@ NAME = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)+", re.ASCII)
 LONGEST_TEXT = 10_000
 MOST_CLASSES = 100_000
 LARGEST_SIDE = 4096
-
-
-class Check(NamedTuple):
-    """A kind of value.
-
-    Attributes:
-        accepts: Whether a value is of the kind.
-        description: The kind in words, for "not ...".
-    """
-
-    accepts: Callable[[Any], bool]
-    description: str
 
 
 def _is_int(value: Any, least: int = 0, most: int = 2**53) -> bool:

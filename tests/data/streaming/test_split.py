@@ -21,6 +21,7 @@ from jax_resnet.data.order import epoch_order
 from jax_resnet.data.splits import hold_out
 from jax_resnet.data.streaming.dataset import open_streamed
 from jax_resnet.data.streaming.transforms import center_crop
+from tests.helpers.processes import alive, wait_until
 
 pytest.importorskip("grain", reason="streaming needs grain")
 
@@ -226,20 +227,6 @@ def main():
 if __name__ == "__main__":
     start(main)
 """
-
-
-def alive(pid):
-    try:
-        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except FileNotFoundError:
-        return False
-
-
-def wait_until(condition, seconds=30):
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return condition()
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")

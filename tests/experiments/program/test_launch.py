@@ -12,6 +12,7 @@ import pytest
 from experiments.cifar10 import main
 from experiments.runs.lock import FolderLock
 from jax_resnet import checkpoint
+from tests.helpers.processes import alive, wait_until
 
 ACCEPTED = ["--arch", "resnet20", "--max-steps", "30", "--batch-size", "64", "--log-every", "1"]
 
@@ -159,20 +160,6 @@ def main():
 
 start(main)
 """
-
-
-def alive(pid):
-    try:
-        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except FileNotFoundError:
-        return False
-
-
-def wait_until(condition, seconds):
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return condition()
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")

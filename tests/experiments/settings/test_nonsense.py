@@ -86,7 +86,7 @@ def nonsense(count, seed):
 
 
 def check_meaningful(config):
-    """What was accepted is what a run can be told: finite numbers of 64 bits, a name of a folder."""
+    """What was accepted are values that a run can use: finite numbers of 64 bits, a name of a folder."""
     for _, group in groups_of(config):
         for field in dataclasses.fields(group):
             value = getattr(group, field.name)

@@ -111,7 +111,7 @@ def test_rates_are_names_and_factors(small, flags):
         experiment(small, *flags)
 
 
-@pytest.mark.parametrize("flags", [["--freeze", "stage9"], ["--rates", "heed=2"]])
+@pytest.mark.parametrize("flags", [["--freeze", "stage9"], ["--rates", "haed=2"]])
 def test_a_name_that_matches_nothing_is_an_error(small, flags):
     with pytest.raises(ConfigError, match=r"--freeze, --rates: no parameter matches|frozen"):
         experiment(small, *flags)
