@@ -8,6 +8,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from jax_resnet._text import first_line
+from jax_resnet.checkpoint.quiet import quiet_orbax
 from jax_resnet.errors import CheckpointError
 
 __all__ = [
@@ -70,6 +71,7 @@ def read_tree(folder: Path, item: str) -> Any:
     Raises:
         Exception: What orbax and tensorstore raise for damaged files, which is of many kinds.
     """
+    quiet_orbax()
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     # The handler is asked: a Checkpointer warns that an item is no whole checkpoint.
     written = ocp.StandardCheckpointHandler().metadata(folder / item).tree

@@ -14,6 +14,7 @@ from jax_resnet._files import why_not_written
 from jax_resnet.checkpoint import items, manifest
 from jax_resnet.checkpoint import training as training_item
 from jax_resnet.checkpoint.finite import check_finite
+from jax_resnet.checkpoint.quiet import quiet_orbax
 from jax_resnet.checkpoint.retention import LastTwoAndBest
 from jax_resnet.checkpoint.steps import (
     CHECKPOINTS,
@@ -23,7 +24,7 @@ from jax_resnet.checkpoint.steps import (
     empty_trash,
     remove_leftovers,
 )
-from jax_resnet.checkpoint.writing import VerifiedPath, clean_up, json_text, quiet_orbax
+from jax_resnet.checkpoint.writing import VerifiedPath, clean_up, json_text
 from jax_resnet.errors import CheckpointError
 from jax_resnet.parallel.collectives import broadcast_from_primary
 from jax_resnet.parallel.distributed import lost_process

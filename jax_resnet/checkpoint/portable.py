@@ -14,9 +14,10 @@ from flax import linen as nn
 from jax_resnet._files import why_not_written
 from jax_resnet.checkpoint import items, manifest
 from jax_resnet.checkpoint.finite import check_finite
+from jax_resnet.checkpoint.quiet import quiet_orbax
 from jax_resnet.checkpoint.retention import best
 from jax_resnet.checkpoint.steps import CHECKPOINTS, accuracy, complete_steps
-from jax_resnet.checkpoint.writing import VerifiedPath, clean_up, json_text, quiet_orbax
+from jax_resnet.checkpoint.writing import VerifiedPath, clean_up, json_text
 from jax_resnet.errors import CheckpointError
 from jax_resnet.models import create_model
 

@@ -2,12 +2,7 @@
 
 import asyncio
 import json
-import logging
-import os
-import sys
 import time
-import traceback
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +13,7 @@ from jax_resnet.checkpoint import manifest
 from jax_resnet.checkpoint.steps import remove_leftovers
 from jax_resnet.errors import CheckpointError
 
-__all__ = ["VerifiedPath", "clean_up", "json_text", "quiet_orbax"]
+__all__ = ["VerifiedPath", "clean_up", "json_text"]
 
 
 class VerifiedPath(ocp.path.atomicity.AtomicRenameTemporaryPath):
@@ -63,17 +58,6 @@ def json_text(name: str, content: Any) -> str:
         raise CheckpointError(f"{name} cannot be saved as JSON: {first_line(error)}") from None
 
 
-def quiet_orbax() -> None:
-    """Keeps orbax from printing tracebacks of errors that it raises as well.
-
-    It logs each of them, and when one write of a save fails, the others end without anybody to report to.
-    """
-    logging.getLogger("absl").addFilter(_is_news)  # the same filter is added once
-    logging.getLogger("asyncio").addFilter(_is_news)
-    if not isinstance(sys.unraisablehook, _WithoutLateWrites):
-        sys.unraisablehook = _WithoutLateWrites(sys.unraisablehook)
-
-
 def clean_up(folder: Path, name: str = "", quiet: float = 0.3, patience: float = 10.0) -> None:
     """Removes what a failed save left in ``folder``, also what its last writes are still creating.
 
@@ -90,24 +74,3 @@ def clean_up(folder: Path, name: str = "", quiet: float = 0.3, patience: float =
             settled = now + quiet
         time.sleep(quiet / 10)
         now = time.monotonic()
-
-
-class _WithoutLateWrites:
-    """``sys.unraisablehook`` without the writes of a failed save that end after their event loop."""
-
-    def __init__(self, otherwise: Callable[[Any], object]) -> None:
-        self._otherwise = otherwise
-
-    def __call__(self, dropped: Any) -> None:
-        error = dropped.exc_value
-        if not (isinstance(error, RuntimeError) and str(error) == "Event loop is closed"):
-            self._otherwise(dropped)
-
-
-def _is_news(record: logging.LogRecord) -> bool:
-    if record.levelno < logging.ERROR:
-        return True
-    error = record.exc_info[1] if record.exc_info else None
-    frames = [] if error is None else traceback.extract_tb(error.__traceback__)
-    files = [record.pathname, *(frame.filename for frame in frames)]
-    return not any(f"orbax{os.sep}checkpoint" in file for file in files)

@@ -1,0 +1,48 @@
+"""What orbax raises is not printed a second time; what others drop still is."""
+
+import sys
+
+import pytest
+
+from jax_resnet.checkpoint import quiet
+
+READER = """
+class Pending:
+    def __await__(self):
+        yield
+
+async def read():
+    try:
+        await Pending()
+    except BaseException as error:
+        raise Exception("error while reading array") from error
+"""
+
+
+@pytest.fixture
+def printed(monkeypatch):
+    """What the hook below ours is told of."""
+    told = []
+    monkeypatch.setattr(sys, "unraisablehook", told.append)
+    quiet.quiet_orbax()
+    quiet.quiet_orbax()
+    return told
+
+
+def abandon(file):
+    """Begins to read in a coroutine of ``file`` and drops it."""
+    names = {}
+    exec(compile(READER, file, "exec"), names)
+    coroutine = names["read"]()
+    coroutine.send(None)
+    del coroutine
+
+
+def test_an_array_that_nobody_waits_for_any_more_is_not_printed(printed):
+    abandon("/site-packages/orbax/checkpoint/_src/serialization/serialization.py")
+    assert not printed
+
+
+def test_other_dropped_coroutines_are_printed(printed):
+    abandon("/home/user/reader.py")
+    assert len(printed) == 1
