@@ -1,9 +1,11 @@
 """Every file of a checkpoint, damaged in every way: named, passed over, and the newest good one used."""
 
+import json
+
 import pytest
 
 from jax_resnet import checkpoint
-from jax_resnet.checkpoint import manifest
+from jax_resnet.checkpoint import items, manifest
 from tests.checkpoint.common import (
     CONFIG,
     KINDS,
@@ -15,6 +17,7 @@ from tests.checkpoint.common import (
     largest_file,
     same,
 )
+from tests.helpers.fuzz import damaged_by, damages, go_on
 
 
 def check_survives(run, state, name, kind):
@@ -94,6 +97,46 @@ def test_a_hostile_list_of_checksums_certifies_nothing(broken, state, content):
     with checkpoint.Checkpointer(broken) as checkpointer:
         assert set(checkpointer.damaged()) == {2}
         assert int(checkpointer.restore(state).step) == 1
+
+
+@pytest.mark.slow
+def test_a_minute_of_damage_to_the_list_of_checksums(two, tmp_path):
+    folder = copy(two, tmp_path / "run") / "checkpoints" / "2"
+    whole = (folder / manifest.NAME).read_bytes()
+    listed = json.loads(whole).items()
+    needed = {(name, *entry) for name, entry in listed if "/" in name and not name.startswith("metrics/")}
+
+    def check(changes):
+        content = damaged_by(whole, changes)
+        (folder / manifest.NAME).write_bytes(content)
+        trouble = manifest.damage(folder)
+        assert "\n" not in trouble
+        if not trouble:  # it still vouches for every file of the items
+            assert needed <= {(name, *map(int, entry)) for name, entry in json.loads(content).items()}
+
+    go_on(check, changes=damages())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["_CHECKPOINT_METADATA", "config/metadata", "metrics/metrics", "state/_METADATA"]
+)
+def test_a_minute_of_damage_without_checksums(two, tmp_path, name):
+    folder = copy(two, tmp_path / "run") / "checkpoints" / "2"
+    (folder / manifest.NAME).unlink()
+    whole = (folder / name).read_bytes()
+
+    def check(changes):
+        (folder / name).write_bytes(damaged_by(whole, changes))
+        assert "\n" not in items.read_whole(folder)
+        message = ""
+        try:
+            checkpoint.restore(folder)
+        except checkpoint.CheckpointError as error:
+            message = str(error)
+        assert "\n" not in message
+
+    go_on(check, seconds=15, changes=damages())
 
 
 def test_a_lost_best_checkpoint_is_named_and_the_newest_used(run, state):

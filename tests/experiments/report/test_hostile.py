@@ -1,5 +1,6 @@
 """Run folders from strangers: whatever is in them, there is a report and no traceback."""
 
+import functools
 import io
 import json
 import os
@@ -19,6 +20,7 @@ from experiments.report.predictions import read_predictions
 from experiments.report.runs import read_run
 from experiments.report.table import RESULT_COLUMNS, make_row, prediction_columns, table_markdown
 from experiments.runs.reading import UnreadableError
+from tests.helpers.fuzz import damaged_by, damages, go_on
 from tests.helpers.run_folders import record, write_run
 
 MARKUP = "</td><script>alert(1)</script>|`[x](y)$z$\n# \x00\udcff"
@@ -232,10 +234,8 @@ arrays = (
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-@given(config=contents, summary=contents, metrics=lines, predictions=arrays)
-def test_any_content_makes_a_row_and_notes(tmp_path_factory, config, summary, metrics, predictions):
-    folder = tmp_path_factory.mktemp("run")
+def check_row_and_notes(folder, config, summary, metrics, predictions):
+    """Whatever a run's files hold makes a row of a report and notes of one line."""
     (folder / "config.json").write_bytes(config)
     (folder / "summary.json").write_bytes(summary)
     (folder / "metrics.jsonl").write_bytes(metrics)
@@ -248,3 +248,37 @@ def test_any_content_makes_a_row_and_notes(tmp_path_factory, config, summary, me
     for note in run.notes:
         note.encode("utf-8")
         assert "\n" not in note
+
+
+FILES = {"config": contents, "summary": contents, "metrics": lines, "predictions": arrays}
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(**FILES)
+def test_any_content_makes_a_row_and_notes(tmp_path_factory, config, summary, metrics, predictions):
+    check_row_and_notes(tmp_path_factory.mktemp("run"), config, summary, metrics, predictions)
+
+
+@pytest.mark.slow
+def test_a_minute_of_any_content(tmp_path):
+    go_on(functools.partial(check_row_and_notes, tmp_path), **FILES)
+
+
+def good_files(folder):
+    run = write_run(folder, logits=np.eye(10, dtype=np.float32))
+    names = {"config": "config.json", "summary": "summary.json", "metrics": "metrics.jsonl"}
+    return {
+        key: (run / name).read_bytes() for key, name in {**names, "predictions": "predictions.npz"}.items()
+    }
+
+
+@pytest.mark.slow
+def test_a_minute_of_damage(tmp_path):
+    whole = good_files(tmp_path / "whole")
+    (tmp_path / "run").mkdir()
+
+    def check(**changes):
+        files = {name: damaged_by(whole[name], changes[name]) for name in whole}
+        check_row_and_notes(tmp_path / "run", **files)
+
+    go_on(check, **dict.fromkeys(whole, damages()))

@@ -6,12 +6,14 @@ import random
 import time
 
 import pytest
+from hypothesis import strategies as st
 
 from experiments.program.start import describe
 from experiments.settings.config import Config
 from experiments.settings.fields import INT64_MAX, flag_of, groups_of, rules_of
 from experiments.settings.flags import parse
 from jax_resnet.errors import JaxResnetError
+from tests.helpers.fuzz import go_on
 
 VALUES = [
     *(
@@ -100,24 +102,42 @@ def check_meaningful(config):
     assert "://" not in str(config.run.workdir or "")
 
 
+def is_accepted(args):
+    """Whether flags became settings; otherwise one line refused them."""
+    try:
+        config = parse("experiments.cifar10", "Trains.", args, "cifar10")
+        config.check()
+        check_meaningful(config)
+        return True
+    except JaxResnetError as error:
+        message = describe(error)
+        assert message.strip(), args
+        assert "\n" not in message, (args, message)
+        assert len(message) <= 1000, (args, len(message))
+    except SystemExit as stop:  # --help, --recipe list
+        message = str(stop.code)
+        assert message == "0", args
+    return False
+
+
 @pytest.mark.parametrize("part", range(8))
-def test_nonsense_is_refused_in_one_line_and_never_hangs(part, capsys):
+def test_nonsense_is_refused_in_one_line_and_never_hangs(part):
     accepted = 0
     for args in nonsense(50, 1000 + part):
         began = time.monotonic()
-        message = ""
-        try:
-            config = parse("experiments.cifar10", "Trains.", args, "cifar10")
-            config.check()
-            check_meaningful(config)
-            accepted += 1
-        except JaxResnetError as error:
-            message = describe(error)
-            assert message.strip(), args
-            assert "\n" not in message, (args, message)
-            assert len(message) <= 1000, (args, len(message))
-        except SystemExit as stop:  # --help, --recipe list
-            message = str(stop.code)
-            assert message == "0", args
+        accepted += is_accepted(args)
         assert time.monotonic() - began < 20, args
     assert accepted < 30
+
+
+@pytest.mark.slow
+def test_a_minute_of_flags():
+    known = [flag for flag, _ in flags()]
+    numbers = st.one_of(st.integers(), st.floats(), st.fractions()).map(str)
+    words = st.one_of(st.sampled_from(VALUES), numbers, st.text(max_size=8))
+    part = st.tuples(st.sampled_from(known), st.lists(words, max_size=2))
+
+    def check(parts):
+        is_accepted([word for flag, values in parts for word in (flag, *values)])
+
+    go_on(check, parts=st.lists(part, min_size=1, max_size=3))
