@@ -12,7 +12,7 @@ import numpy as np
 
 FLAGS = [
     *("--dataset", "digits", "--arch", "resnet8", "--batch-size", "8", "--val-size", "100"),
-    *("--log-every", "20", "--crop-padding", "1", "--checkpoint-minutes", "0.01", "--eval-every", "1"),
+    *("--log-every", "20", "--crop-padding", "1", "--eval-every", "2"),
 ]
 
 
@@ -34,17 +34,22 @@ class Watch(threading.Thread):
         super().__init__(daemon=True)
         self.samples: list[dict[str, int]] = []
         self._metrics, self.over = metrics, threading.Event()
+        self.checkpoints: set[str] = set()
 
     def run(self) -> None:
         while not self.over.wait(1):
             if self._metrics.exists():
                 self.samples.append({**measure(), "bytes": self._metrics.stat().st_size})
+                folders = (self._metrics.parent / "checkpoints").glob("*")
+                self.checkpoints.update(folder.name for folder in folders if folder.name.isdigit())
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.torture.soak", description=__doc__)
     parser.add_argument("--steps", type=int, default=20_000)
+    parser.add_argument("--checkpoint-minutes", type=float, default=0.2)
     args = parser.parse_args()
+    every = ("--checkpoint-minutes", str(args.checkpoint_minutes))
 
     from experiments.cifar10 import main as train
 
@@ -53,7 +58,7 @@ def main() -> int:
         watch = Watch(workdir / "metrics.jsonl")
         watch.start()
         started = time.monotonic()
-        train([*FLAGS, "--steps", str(args.steps), "--workdir", str(workdir)])
+        train([*FLAGS, *every, "--steps", str(args.steps), "--workdir", str(workdir)])
         watch.over.set()
         seconds = time.monotonic() - started
         left = [path.name for path in workdir.rglob("*") if "tmp" in path.name]
@@ -62,7 +67,10 @@ def main() -> int:
     steady = samples[len(samples) // 3 : -5]
     part = max(1, len(steady) // 5)
     failed = bool(left)
-    print(f"{args.steps} steps in {seconds:.0f} s, {len(samples)} samples; left behind: {left or 'nothing'}")
+    print(
+        f"{args.steps} steps in {seconds:.0f} s, {len(watch.checkpoints)} checkpoints seen, {len(samples)} "
+        f"samples; left behind: {left or 'nothing'}"
+    )
     for name in ("rss", "threads", "files", "temporary"):
         before, after = (np.median([s[name] for s in some]) for some in (steady[:part], steady[-part:]))
         growth = 100 * (after / before - 1)
