@@ -19,9 +19,10 @@ MODES = {
     "loop": ("overhead", "time_overhead"),
     "epoch": ("end_to_end", "time_epoch"),
     "start": ("first_step", "time_start"),
+    "race": ("race", "time_race"),
 }
 # Modes that run whole programs on this data, beside PyTorch's.
-PROGRAMS = ("epoch", "start")
+PROGRAMS = ("epoch", "start", "race")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +66,10 @@ class BenchConfig:
     loop: bool = setting(False, "compare the experiments' loop with its training step alone")
     epoch: bool = setting(False, "run an epoch of the first network beside a plain PyTorch program")
     start: bool = setting(False, "time from the command to the end of the first training step")
-    dataset: Literal["cifar10", "digits"] = setting("cifar10", "data of --epoch and --start")
+    race: bool = setting(False, "train the first network beside a plain PyTorch program to one accuracy")
+    recipe: Literal["quick", "fast", "standard"] = setting("quick", "recipe of --race, the same for both")
+    accuracy: float = setting(0.85, "validation accuracy that --race is for", above=0, at_most=1)
+    dataset: Literal["cifar10", "digits"] = setting("cifar10", "data of --epoch, --start and --race")
     out: str | None = setting(None, "JSON file to write the numbers to", metavar="FILE")
 
     @property

@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from experiments.bench.case import batch_size_of, parse_arch
 from experiments.bench.config import BenchConfig
@@ -15,7 +16,15 @@ from experiments.bench.table import Row
 from experiments.program.console import Console
 from experiments.program.errors import ExperimentError
 
-__all__ = ["OUR_FLAGS", "epoch_rows", "program_flags", "run_program", "time_epoch"]
+__all__ = [
+    "OUR_FLAGS",
+    "data_flags",
+    "epoch_rows",
+    "program_flags",
+    "run_program",
+    "run_to_report",
+    "time_epoch",
+]
 
 # The PyTorch program computes in float32, too.
 OUR_FLAGS = ("--dtype", "f32")
@@ -48,11 +57,16 @@ def time_epoch(config: BenchConfig, console: Console) -> list[Row]:
 def program_flags(config: BenchConfig) -> list[str]:
     """Flags of the first network and its data, which both programs take."""
     arch, _ = parse_arch(config.arch[0])
-    sizes = {"cifar10": 5000, "digits": 300}
     return [
         *("--arch", arch, "--batch-size", str(batch_size_of(arch, config.batch_size))),
-        *("--dataset", config.dataset, "--val-size", str(sizes[config.dataset])),
+        *data_flags(config),
     ]
+
+
+def data_flags(config: BenchConfig) -> list[str]:
+    """Flags of the data, which both programs take."""
+    sizes = {"cifar10": 5000, "digits": 300}
+    return ["--dataset", config.dataset, "--val-size", str(sizes[config.dataset])]
 
 
 def run_program(arguments: Sequence[str], summary: Path | None = None) -> Report:
@@ -66,13 +80,23 @@ def run_program(arguments: Sequence[str], summary: Path | None = None) -> Report
         ExperimentError: The program failed.
     """
     start = time.perf_counter()
-    result = subprocess.run([sys.executable, "-m", *arguments], capture_output=True, text=True)
+    report = run_to_report(arguments, summary)
     seconds = time.perf_counter() - start
+    return {"process": seconds, **{name: report[name] for name in ("seconds", "images_per_second")}}
+
+
+def run_to_report(arguments: Sequence[str], summary: Path | None = None) -> dict[str, Any]:
+    """Runs ``python -m`` with the arguments to its end; returns its whole JSON report.
+
+    Raises:
+        ExperimentError: The program failed.
+    """
+    result = subprocess.run([sys.executable, "-m", *arguments], capture_output=True, text=True)
     if result.returncode:
         lines = result.stderr.strip().splitlines() or ["it printed no error"]
         raise ExperimentError(f"{arguments[0]} ended with status {result.returncode}: {lines[-1]}")
-    report = json.loads(summary.read_text() if summary else result.stdout.splitlines()[-1])
-    return {"process": seconds, **{name: report[name] for name in ("seconds", "images_per_second")}}
+    report: dict[str, Any] = json.loads(summary.read_text() if summary else result.stdout.splitlines()[-1])
+    return report
 
 
 def epoch_rows(arch: str, batch_size: int, reports: dict[str, list[Report]]) -> list[Row]:

@@ -1,14 +1,19 @@
-"""An epoch of CIFAR-10 as a PyTorch user writes it, for comparison with ``experiments.cifar10``.
+"""A training on CIFAR-10 as a PyTorch user writes it, for comparison with ``experiments.cifar10``.
 
     python -m experiments.bench.torch_cifar10 --arch resnet20
+    python -m experiments.bench.torch_cifar10 --arch resnet20 --recipe quick --dtype bf16
 
 It transforms single images like torchvision in a DataLoader with two workers, trains in channels_last with
-SGD, evaluates on 5,000 held-out images, writes a checkpoint and tests. The last line it prints is a report
+SGD, one epoch or as a recipe of ours says, evaluates on 5,000 held-out images after each epoch, writes a
+checkpoint and tests. Images are mirrored at random, whatever the recipe. The last line it prints is a report
 in JSON.
 """
 
 import argparse
+import contextlib
+import functools
 import json
+import math
 import random
 import time
 from collections.abc import Callable
@@ -23,20 +28,26 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from experiments.bench.torch_networks import TorchResNet, usual_options
+from experiments.settings.config import Config, OptimConfig
+from experiments.settings.recipes import choose
 from jax_resnet import data
 from jax_resnet.data import ArraySplit
 from jax_resnet.data.splits import hold_out
 
-__all__ = ["main"]
+__all__ = ["main", "make_schedule", "random_crop"]
 
+ONE_EPOCH = Config(optim=OptimConfig(epochs=1, schedule="constant"))
+MODES = {"black": "constant", "reflect": "reflect"}
 WORKERS = 2
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def random_crop(image: Image.Image) -> Image.Image:
-    """The RandomCrop(32, padding=4) of torchvision."""
-    left, top = random.randint(0, 8), random.randint(0, 8)
-    return ImageOps.expand(image, 4).crop((left, top, left + 32, top + 32))
+def random_crop(image: Image.Image, padding: int = 4, mode: str = "constant") -> Image.Image:
+    """The RandomCrop(32, padding, padding_mode=mode) of torchvision."""
+    left, top = random.randint(0, 2 * padding), random.randint(0, 2 * padding)
+    sides = ((padding, padding), (padding, padding), (0, 0))
+    padded = np.pad(np.asarray(image), sides, mode=mode)  # type: ignore[call-overload]
+    return Image.fromarray(padded[top : top + 32, left : left + 32])
 
 
 def random_flip(image: Image.Image) -> Image.Image:
@@ -71,12 +82,13 @@ class Images(Dataset):
         return x, int(self.split.labels[index])
 
 
-def make_loaders(flags: argparse.Namespace) -> tuple[DataLoader, DataLoader, DataLoader]:
+def make_loaders(flags: argparse.Namespace, config: Config) -> tuple[DataLoader, DataLoader, DataLoader]:
     """Loads the data; returns batches of training, validation and test images."""
     dataset = data.load(flags.dataset)
     training, validation = hold_out(dataset.train, flags.val_size, seed=0)
     normalize = ToNormalized(dataset.mean, dataset.std)
-    augmented = Images(training, random_crop, random_flip, normalize)
+    crop = functools.partial(random_crop, padding=config.data.crop_padding, mode=MODES[config.data.padding])
+    augmented = Images(training, crop, random_flip, normalize)
     return (
         DataLoader(augmented, flags.batch_size, shuffle=True, drop_last=True, num_workers=WORKERS),
         DataLoader(Images(validation, normalize), 500, num_workers=WORKERS),
@@ -93,36 +105,80 @@ def make_network(arch: str) -> nn.Module:
     return network(arch)
 
 
-def train(
-    model: nn.Module, loader: DataLoader, flags: argparse.Namespace
-) -> tuple[torch.optim.Optimizer, int]:
-    """Trains for an epoch, or for ``--max-steps``; returns the optimizer and the number of steps."""
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
-    loss_of = nn.CrossEntropyLoss()
-    model.train()
-    steps = 0
-    for images, labels in loader:
-        optimizer.zero_grad(set_to_none=True)
-        images = images.to(DEVICE, memory_format=torch.channels_last)
-        loss = loss_of(model(images), labels.to(DEVICE))
-        loss.backward()
-        optimizer.step()
-        steps += 1
-        if flags.log:
-            with flags.log.open("a") as file:
-                file.write(json.dumps({"step": steps, "loss": loss.item()}) + "\n")
-        if steps % 50 == 0:
-            print(f"step {steps}  loss {loss.item():.4f}", flush=True)
-        if steps == flags.max_steps:
-            break
-    return optimizer, steps
+def make_schedule(
+    optimizer: torch.optim.Optimizer, optim: OptimConfig, steps: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """The recipe's learning rates, by PyTorch's own schedules."""
+    if optim.schedule == "one-cycle":
+        return torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, optim.learning_rate, steps, pct_start=optim.peak_at, cycle_momentum=False
+        )
+    rising = max(1, round(optim.warmup * steps))
+
+    def factor(step: int) -> float:
+        falling = (1 + math.cos(math.pi * step / steps)) / 2 if optim.schedule == "cosine" else 1.0
+        return min(1.0, (step + 1) / rising) * falling
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
 
-def accuracy(model: nn.Module, loader: DataLoader) -> float:
+class Training:
+    """A network in training, epoch by epoch."""
+
+    def __init__(self, model: nn.Module, config: Config, flags: argparse.Namespace, per_epoch: int) -> None:
+        optim = config.optim
+        self.model, self.flags = model, flags
+        self.total = min(optim.epochs * per_epoch, flags.max_steps or math.inf)
+        self.optimizer = torch.optim.SGD(
+            model.parameters(),
+            lr=optim.learning_rate,
+            momentum=optim.momentum,
+            weight_decay=optim.weight_decay,
+            nesterov=optim.nesterov,
+        )
+        self.schedule = make_schedule(self.optimizer, optim, optim.epochs * per_epoch)
+        self.loss_of = nn.CrossEntropyLoss(label_smoothing=optim.label_smoothing)
+        self.steps, self.seconds = 0, 0.0
+
+    def epoch(self, loader: DataLoader) -> None:
+        """Trains on every batch once, or until ``--max-steps``."""
+        start = time.perf_counter()
+        self.model.train()
+        for images, labels in loader:
+            if self.steps == self.total:
+                break
+            self.optimizer.zero_grad(set_to_none=True)
+            images = images.to(DEVICE, memory_format=torch.channels_last)
+            with computing_in(self.flags.dtype):
+                loss = self.loss_of(self.model(images), labels.to(DEVICE))
+            loss.backward()
+            self.optimizer.step()
+            self.schedule.step()
+            self.steps += 1
+            self.log({"step": self.steps, "loss": loss.item()})
+            if self.steps % 50 == 0:
+                print(f"step {self.steps}  loss {loss.item():.4f}", flush=True)
+        self.seconds += time.perf_counter() - start
+
+    def log(self, record: dict[str, Any]) -> None:
+        """Adds a line to ``--log``."""
+        if self.flags.log:
+            with self.flags.log.open("a") as file:
+                file.write(json.dumps(record) + "\n")
+
+
+def computing_in(dtype: str) -> contextlib.AbstractContextManager[Any]:
+    """PyTorch's autocast for bf16."""
+    if dtype == "f32":
+        return contextlib.nullcontext()
+    return torch.autocast(DEVICE, torch.bfloat16)
+
+
+def accuracy(model: nn.Module, loader: DataLoader, dtype: str) -> float:
     """Fraction of a loader's images that the network classifies correctly."""
     model.eval()
     correct = count = 0
-    with torch.inference_mode():
+    with torch.inference_mode(), computing_in(dtype):
         for images, labels in loader:
             logits = model(images.to(DEVICE, memory_format=torch.channels_last))
             correct += int((logits.argmax(1) == labels.to(DEVICE)).sum())
@@ -131,33 +187,50 @@ def accuracy(model: nn.Module, loader: DataLoader) -> float:
 
 
 def main() -> None:
-    """Trains for an epoch, validates, saves and tests; prints a report as JSON."""
-    parser = argparse.ArgumentParser(description="An epoch of CIFAR-10 as a PyTorch user writes it.")
+    """Trains, validates, saves and tests; prints a report as JSON."""
+    parser = argparse.ArgumentParser(description="A training on CIFAR-10 as a PyTorch user writes it.")
     parser.add_argument("--arch", default="resnet20", help="network of jax_resnet.models.list_models()")
-    parser.add_argument("--batch-size", type=int, default=128, help="images per step")
+    parser.add_argument(
+        "--recipe",
+        choices=("quick", "fast", "standard"),
+        help="recipe of experiments.cifar10 (default: one epoch at 0.1)",
+    )
+    parser.add_argument("--dtype", choices=("f32", "bf16"), default="f32", help="bf16: by autocast")
+    parser.add_argument("--batch-size", type=int, help="images per step (default: the recipe's)")
     parser.add_argument("--dataset", default="cifar10", help="cifar10 or digits: images of 32x32x3")
     parser.add_argument("--val-size", type=int, default=5000, help="images held out for validation")
-    parser.add_argument("--max-steps", type=int, help="training steps at most (default: one epoch)")
+    parser.add_argument("--max-steps", type=int, help="training steps at most")
     parser.add_argument("--log", type=Path, help="file to which a line is added after each training step")
     flags = parser.parse_args()
 
-    train_loader, val_loader, test_loader = make_loaders(flags)
+    config = choose(flags.dataset, flags.recipe, flags.arch) if flags.recipe else ONE_EPOCH
+    flags.batch_size = flags.batch_size or config.optim.batch_size
+    train_loader, val_loader, test_loader = make_loaders(flags, config)
     start = time.perf_counter()
     model: Any = make_network(flags.arch)
     model = model.to(DEVICE, memory_format=torch.channels_last)
-    optimizer, steps = train(model, train_loader, flags)
-    trained = time.perf_counter()
-    val_accuracy = accuracy(model, val_loader)
+    training = Training(model, config, flags, len(train_loader))
+    validations = []
+    while training.steps < training.total:
+        training.epoch(train_loader)
+        validations.append(
+            {
+                "epoch": training.steps / len(train_loader),
+                "val_accuracy": accuracy(model, val_loader, flags.dtype),
+                "seconds": time.perf_counter() - start,
+            }
+        )
     with TemporaryDirectory() as folder:
-        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+        state = {"model": model.state_dict(), "optimizer": training.optimizer.state_dict()}
         torch.save(state, Path(folder) / "checkpoint.pt")
-    test_accuracy = accuracy(model, test_loader)
+    test_accuracy = accuracy(model, test_loader, flags.dtype)
     report = {
-        "steps": steps,
+        "steps": training.steps,
         "seconds": time.perf_counter() - start,
-        "training_seconds": trained - start,
-        "images_per_second": steps * flags.batch_size / (trained - start),
-        "val_accuracy": val_accuracy,
+        "training_seconds": training.seconds,
+        "images_per_second": training.steps * flags.batch_size / training.seconds,
+        "val_accuracy": validations[-1]["val_accuracy"],
+        "validations": validations,
         "test_accuracy": test_accuracy,
     }
     print(json.dumps(report))

@@ -8,7 +8,9 @@ from experiments.bench.__main__ import main
 from experiments.bench.config import BenchConfig
 from experiments.bench.end_to_end import epoch_rows, program_flags, run_program
 from experiments.bench.first_step import first_step_rows, seconds_to_first_record
+from experiments.bench.race import race_rows
 from experiments.program.errors import ExperimentError
+from experiments.settings.recipes import choose
 
 TORCH = "compares with PyTorch, which is not installed"
 
@@ -41,6 +43,59 @@ def test_the_time_to_the_first_step_is_a_median_over_starts():
     name = "to the first step's end, median (s)"
     assert (ours[name], ours["fastest (s)"], ours["slowest (s)"], ours["starts"]) == (6, 5, 9, 3)
     assert (theirs[name], theirs["starts"]) == (4, 1)
+
+
+def race_reports(*accuracies):
+    """Reports of two programs that validate every 10 and every 15 seconds."""
+    return {
+        name: {
+            "images_per_second": 1000.0,
+            "test_accuracy": 0.9,
+            "validations": [
+                {"epoch": i, "val_accuracy": accuracy, "seconds": seconds * i}
+                for i, accuracy in enumerate(accuracies, 1)
+            ],
+        }
+        for name, seconds in (("jax_resnet", 10.0), ("PyTorch", 15.0))
+    }
+
+
+def test_a_race_is_won_at_the_first_validation_that_is_good_enough():
+    ours, theirs, ratio = race_rows("resnet20", "bf16", race_reports(0.5, 0.86, 0.87), 0.85)
+    assert (ours["to 85.00% (s)"], ours["epochs"]) == (20, 2)
+    assert theirs["to 85.00% (s)"] == 30
+    assert ratio["to 85.00% (s)"] == pytest.approx(1.5)
+    with pytest.raises(ExperimentError, match=r"jax_resnet reached 84\.00%, not 85\.00%: choose a lower"):
+        race_rows("resnet20", "bf16", race_reports(0.5, 0.84), 0.85)
+
+
+@pytest.mark.parametrize("recipe", ["quick", "fast", "standard"])
+def test_the_pytorch_program_has_the_learning_rates_of_a_recipe(recipe):
+    torch = pytest.importorskip("torch", reason=TORCH)
+    from experiments.bench.torch_cifar10 import make_schedule as make_torch_schedule
+    from experiments.training.optimizer import make_schedule
+
+    optim = choose("cifar10", recipe, "resnet20").optim
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=optim.learning_rate)
+    theirs = make_torch_schedule(optimizer, optim, 40)
+    ours = make_schedule(optim, 40, 4)
+    for step in range(40):
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(float(ours(step)), rel=1e-4, abs=1e-6)
+        optimizer.step()
+        theirs.step()
+
+
+@pytest.mark.slow
+def test_a_race_of_both_programs(tmp_path):
+    pytest.importorskip("torch", reason=TORCH)
+    pytest.importorskip("sklearn", reason="the digits data set is scikit-learn's")
+    out = tmp_path / "bench.json"
+    flags = ["--race", "--dataset", "digits", "--arch", "resnet8", "--rounds", "1", "--accuracy", "0.2"]
+    main([*flags, "--out", str(out)])
+    ours, theirs, ratio = json.loads(out.read_text())["rows"]
+    assert ours["dtype"] == theirs["dtype"]
+    assert min(ours["last validation (%)"], theirs["last validation (%)"]) > 20
+    assert ratio["to 20.00% (s)"] > 0
 
 
 @pytest.mark.slow
