@@ -13,11 +13,11 @@ from experiments.inference.config import EvaluateConfig
 from experiments.inference.evaluation import Evaluation, evaluate
 from experiments.inference.network import count_outputs
 from experiments.inference.trained import TrainedNetwork, open_network
+from experiments.program.compiled import keep_compiled
 from experiments.program.console import Console
 from experiments.program.errors import ConfigError
 from experiments.runs.confusion import confusion_matrix
 from experiments.runs.environment import device, versions
-from experiments.runs.plots import plot_confusion
 from jax_resnet._files import write_text
 from jax_resnet.data import Dataset, Split
 from jax_resnet.data.augment import normalize
@@ -55,6 +55,7 @@ def evaluate_weights(config: EvaluateConfig, console: Console) -> dict[str, Any]
         jax_resnet.errors.WeightsError: The pretrained weights are damaged.
     """
     config.check()
+    keep_compiled()
     network = open_network(config.named, config.network, console.line)
     out = Path(config.out or f"evaluations/{network.name}-{config.dataset}")
     if (out / "evaluation.json").exists() and not config.overwrite:
@@ -93,6 +94,8 @@ def evaluate_weights(config: EvaluateConfig, console: Console) -> dict[str, Any]
     title = (
         f"{network.name} on {dataset.name}'s {result.images:,} test images: accuracy {result.accuracy:.4f}"
     )
+    from experiments.runs.plots import plot_confusion  # Matplotlib takes long to import
+
     for note in plot_confusion(confusion, dataset.class_names, title, out / "confusion.png"):
         console.line(note)
     console.line(f"evaluation.json and confusion.png are in {out}")

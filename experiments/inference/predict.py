@@ -18,6 +18,7 @@ from rich.table import Table
 from experiments.inference.config import PredictConfig
 from experiments.inference.images import ImageError, Shape, find_images, read_image
 from experiments.inference.trained import open_network
+from experiments.program.compiled import keep_compiled
 from experiments.program.errors import ConfigError
 from jax_resnet.data.augment import normalize
 from jax_resnet.data.registry import DATASETS, get_spec
@@ -70,6 +71,7 @@ def predict_images(config: PredictConfig) -> dict[str, str]:
         jax_resnet.errors.CheckpointError: The checkpoint cannot be read.
     """
     config.check()
+    keep_compiled()
     classifier = load_classifier(config)
     unreadable: dict[str, str] = {}
     paths = list(dict.fromkeys(find_named(config.images, unreadable)))

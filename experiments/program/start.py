@@ -1,5 +1,6 @@
 """How every program here starts, and how it ends after an error or a signal. Imports no jax."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -7,6 +8,7 @@ import threading
 from collections.abc import Callable
 from types import FrameType
 
+from experiments.program.compiled import close_compiled
 from experiments.program.distributed import exit_distributed
 from experiments.program.errors import ConfigError, Interrupted, LaunchError, Terminated
 from experiments.program.launcher import end_with_launcher
@@ -46,6 +48,8 @@ def start(main: Callable[[], None]) -> None:
             raise
         if message := describe(error):
             print_error(message)
+        if isinstance(error, Interrupted):
+            _leave(code)
         sys.exit(code)
     except KeyboardInterrupt as error:
         _end_at_once_from_now_on()
@@ -54,7 +58,20 @@ def start(main: Callable[[], None]) -> None:
             message, code = f"ended by {signal.Signals(error.number).name}", 128 + error.number
         exit_distributed(error, message, code)
         print_error(message)
-        sys.exit(code)
+        _leave(code)
+
+
+def _leave(code: int) -> None:
+    """Ends the process without the end of the interpreter.
+
+    A signal comes at any time: threads of XLA and tensorstore may be at work, and crash when the interpreter
+    that they call back is gone. All that is open has been closed by the exception on its way here.
+    """
+    close_compiled()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # closed, or nobody reads
+            stream.flush()
+    os._exit(code)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

@@ -43,7 +43,7 @@ APPLIES: dict[str, Callable[[Settings], bool]] = {
     "image_size": lambda s: s.get("dataset") in STREAMED_DATASETS,
     "milestones": lambda s: s.get("schedule") == "step",
     "mirror": lambda s: s.get("dataset") not in STREAMED_DATASETS,
-    "nesterov": lambda s: s.get("optimizer") == "sgd",
+    "nesterov": lambda s: s.get("optimizer") in ("sgd", "muon"),
     "peak_at": lambda s: s.get("schedule") == "one-cycle",
     "randaugment_magnitude": lambda s: bool(s.get("randaugment")),
     "steps": lambda s: s.get("steps") is not None,

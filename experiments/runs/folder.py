@@ -1,21 +1,24 @@
 """A run's folder: who owns it, what is in it, how it is written."""
 
 import contextlib
+import functools
 import json
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from experiments.program.errors import ExperimentError
 from experiments.runs.lock import FolderLock
 from experiments.runs.records import STOPPED, read_records
-from experiments.runs.tensorboard import TensorBoard
 from jax_resnet._files import replacing, write_text
 from jax_resnet.checkpoint import CHECKPOINTS
 from jax_resnet.parallel.collectives import broadcast_from_primary
+
+if TYPE_CHECKING:
+    from experiments.runs.tensorboard import TensorBoard
 
 __all__ = ["OURS", "RunFolder", "open_run"]
 
@@ -43,7 +46,6 @@ class RunFolder:
         """
         self.path = path
         self._lock: FolderLock | None = None
-        self._tensorboard = TensorBoard(path / "tensorboard")
         self._metrics = path / "metrics.jsonl"
         broadcast_from_primary(lambda: self._open(resume, overwrite), errors=(ExperimentError,))
 
@@ -66,6 +68,12 @@ class RunFolder:
             self._lock = None
             raise ExperimentError(f"{path} holds a run already: --resume it, --overwrite it, or name another")
 
+    @functools.cached_property
+    def _tensorboard(self) -> "TensorBoard":
+        from experiments.runs.tensorboard import TensorBoard  # imports PyTorch where there is one: a second
+
+        return TensorBoard(self.path / "tensorboard")
+
     @property
     def writes(self) -> bool:
         """Whether this process is the one that writes."""
@@ -75,7 +83,8 @@ class RunFolder:
         """Ends the writing and lets other programs in; removes the folder if nothing was written."""
         if self._lock is None:
             return
-        self._tensorboard.close()
+        if "_tensorboard" in vars(self):
+            self._tensorboard.close()
         self._lock.release()
         with contextlib.suppress(OSError):  # stays where something was written
             self.path.rmdir()

@@ -280,6 +280,12 @@ class RunConfig:
     checkpoint_minutes: float = setting(
         10.0, "Minutes between checkpoints, beside the one after every validation.", above=0, may_change=True
     )
+    compilation_cache: str = setting(
+        "auto",
+        "Where compiled programs are kept for the next start: auto (the user's cache), off, or a folder.",
+        may_change=True,
+        metavar="FOLDER",
+    )
     resume: bool = setting(
         False, "Continue the run in the folder from its newest checkpoint.", may_change=True, common=True
     )
@@ -295,6 +301,8 @@ class RunConfig:
             raise ConfigError("--resume keeps the run and --overwrite deletes it: choose one")
         if self.workdir is not None and "://" in self.workdir:
             raise ConfigError(f"--workdir {self.workdir} is a URL: name a folder of this machine")
+        if not self.compilation_cache.strip() or "://" in self.compilation_cache:
+            raise ConfigError(f"--compilation-cache is auto, off or a folder, not {self.compilation_cache!r}")
 
 
 @dataclasses.dataclass(frozen=True)

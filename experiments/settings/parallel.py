@@ -31,6 +31,13 @@ class ParallelConfig:
     remat: bool = setting(
         False, "Recompute activations in the backward pass instead of keeping them.", may_change=True
     )
+    threads: int | None = setting(
+        None,
+        "Threads to compute with on CPU (default: one per core); fewer where other programs run.",
+        above=0,
+        at_most=4096,
+        may_change=True,
+    )
     coordinator: str | None = setting(
         None,
         "Address of process 0; auto under Slurm, MPI, Kubernetes and on TPUs.",

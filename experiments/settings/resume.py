@@ -48,7 +48,9 @@ def resumed_defaults(saved: Config) -> Config:
     return dataclasses.replace(
         saved,
         run=dataclasses.replace(saved.run, max_steps=None, resume=False, overwrite=False),
-        parallel=dataclasses.replace(saved.parallel, coordinator=None, num_processes=None, process_id=None),
+        parallel=dataclasses.replace(
+            saved.parallel, coordinator=None, num_processes=None, process_id=None, threads=None
+        ),
     )
 
 

@@ -1,6 +1,7 @@
 """From a Config and a data set to everything that a training loop needs."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -93,7 +94,7 @@ class Experiment:
 
     def learning_rate(self, step: int) -> float:
         """The learning rate of the update that follows ``step`` updates."""
-        return float(self.schedule(np.int32(step)))
+        return float(_at(self.schedule, np.int32(step)))
 
     def batches(self, start: int) -> Batches:
         """Training batches from step ``start`` on, without end."""
@@ -110,6 +111,12 @@ class Experiment:
         It does not depend on the number of processes or workers: what all of them have consumed, of what.
         """
         return {"examples": step * self.config.optim.batch_size, "of": self.data.train.fingerprint}
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _at(schedule: optim.Schedule, step: Any) -> jax.Array:
+    """A schedule is a dozen small operations, which are compiled at once or each by itself."""
+    return schedule(step)
 
 
 def build_experiment(

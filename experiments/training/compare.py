@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from experiments.program.errors import ConfigError, Interrupted, Terminated
 from experiments.program.start import announce
+from experiments.program.threads import limit_threads
 from experiments.settings.config import Config
 from experiments.settings.fields import setting
 from experiments.settings.flags import about, parse_flags, peek, recipe_defaults
@@ -65,6 +66,7 @@ def compare(comparison: Comparison, args: Sequence[str] | None) -> None:
     parallel = members[0].parallel
     announce(parallel.process_id, f"comparing {', '.join(member.model.arch for member in members)} ...")
 
+    limit_threads(parallel.threads)
     from experiments.program.console import Console
     from experiments.program.distributed import init_distributed
     from experiments.report import write_report

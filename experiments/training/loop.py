@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from experiments.inference.evaluation import Evaluation, evaluate
+from experiments.program.compiled import publish
 from experiments.program.console import Console
 from experiments.program.errors import ExperimentError, Preempted
 from experiments.program.signals import StopSignals
@@ -209,6 +210,8 @@ class Loop:
                 # Read MAX_IN_FLIGHT steps later, so that asking the other processes never waits.
                 signals = self._process_max(self._local_signals())
                 metrics = self._dispatch(last_step, batches)
+                if not in_flight:
+                    publish()  # the step is compiled now
                 in_flight.append((self.step, metrics, signals))
                 self._drain(in_flight, MAX_IN_FLIGHT - 1, last_step, show)
                 if self._evaluation_due() or self._checkpoint_due:
@@ -248,6 +251,7 @@ class Loop:
             accuracy = self._validate(due) if due or self.step == last_step else None
             if self._test_due():
                 self._watch_test()
+            publish()
             # Without its accuracy a stop between validations cannot become the best checkpoint.
             self._save(accuracy if due else None)
 

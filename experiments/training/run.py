@@ -6,13 +6,13 @@ from typing import Any
 from absl import logging as absl_logging
 
 from experiments.inference.evaluation import Evaluation, evaluate
+from experiments.program.compiled import keep_compiled, publish
 from experiments.program.console import Console, format_duration
 from experiments.program.errors import ExperimentError
 from experiments.program.malloc import peak_memory_bytes
 from experiments.program.signals import StopSignals
 from experiments.runs.environment import device, hardware, provenance, versions
 from experiments.runs.folder import RunFolder, open_run
-from experiments.runs.plots import plot_curves
 from experiments.settings.config import Config
 from experiments.settings.resume import check_same, saved_config
 from experiments.training.build import Experiment, build_experiment
@@ -34,6 +34,7 @@ def run(config: Config, console: Console) -> dict[str, Any]:
         jax_resnet.errors.DataError: The data is not available.
         Preempted: A signal stopped the run.
     """
+    keep_compiled(config.run.compilation_cache)
     config = resolve_dtype(config, console)
     config.check()
     absl_logging.set_verbosity(absl_logging.ERROR)  # orbax logs every file otherwise
@@ -80,6 +81,8 @@ def finish(experiment: Experiment, loop: Loop, folder: RunFolder, console: Conso
     folder.write_predictions(labels=last.labels, logits_last=last.logits, logits_best=best.logits)
     records = folder.records()
     if folder.writes:
+        from experiments.runs.plots import plot_curves  # takes as long to import as the first steps
+
         plot_curves(records, f"{config.model.arch} on {config.data.dataset}", folder.path / "curves.png")
     summary = {
         "arch": config.model.arch,
@@ -103,6 +106,7 @@ def finish(experiment: Experiment, loop: Loop, folder: RunFolder, console: Conso
         "hardware": hardware(),
         "versions": versions(),
     }
+    publish()
     results = {"test accuracy": last.accuracy, "validation accuracy": loop.val_accuracy}
     folder.log_settings(
         dataclasses.asdict(config), {name: value for name, value in results.items() if value is not None}

@@ -68,18 +68,20 @@ def create_state(
         key: Half of it draws the parameters, the other half is kept for training.
         image_shape: ``(height, width, channels)``.
     """
-    init_key, train_key = jax.random.split(key)
+
+    def initialize(key: jax.Array) -> TrainState:
+        init_key, train_key = jax.random.split(key)
+        variables = model.init(init_key, jnp.zeros((1, *image_shape)), train=False)
+        params = variables["params"]
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            batch_stats=variables.get("batch_stats", {}),
+            opt_state=tx.init(params),
+            key=train_key,
+        )
+
     # What runs once is not worth optimizing, which takes XLA on CPU four times as long as all the rest.
     at_once = jax.default_backend() == "cpu" and not isinstance(key, jax.core.Tracer)
     options = {"xla_backend_optimization_level": 0} if at_once else None
-    variables = jax.jit(model.init, static_argnames="train", compiler_options=options)(
-        init_key, jnp.zeros((1, *image_shape)), train=False
-    )
-    params = variables["params"]
-    return TrainState(
-        step=jnp.zeros((), jnp.int32),
-        params=params,
-        batch_stats=variables.get("batch_stats", {}),
-        opt_state=tx.init(params),
-        key=train_key,
-    )
+    return jax.jit(initialize, compiler_options=options)(key)

@@ -66,7 +66,7 @@ class Programs:
             "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1",
             "JAX_COMPILATION_CACHE_DIR": cache,
-            "JAX_PERSISTENT_COMPILATION_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
         }
 
     def start(self, *command: object, **environment: str) -> "subprocess.Popen[str]":

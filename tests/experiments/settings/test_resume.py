@@ -8,8 +8,9 @@ import pytest
 from experiments.program.errors import ConfigError
 from experiments.settings.config import Config
 from experiments.settings.fields import groups_of
-from experiments.settings.resume import check_same, may_change
+from experiments.settings.resume import check_same, may_change, read_config
 from jax_resnet._files import write_text
+from tests.helpers.fuzz import damaged_by, damages, go_on
 
 
 def test_nothing_that_the_numbers_depend_on_may_change():
@@ -23,7 +24,23 @@ def test_nothing_that_the_numbers_depend_on_may_change():
         *("workdir", "max_steps", "log_every", "eval_batch_size", "eval_every", "test_every"),
         *("checkpoint_minutes", "resume", "overwrite", "data_dir", "archive", "mirror", "workers"),
         *("parallel", "shard_params", "remat", "coordinator", "num_processes", "process_id"),
+        *("threads", "compilation_cache"),
     }
+
+
+@pytest.mark.slow
+def test_a_minute_of_damage_to_the_settings(tmp_path):
+    file = tmp_path / "config.json"
+    whole = json.dumps({"config": dataclasses.asdict(Config())}).encode()
+
+    def check(changes):
+        file.write_bytes(damaged_by(whole, changes))
+        config = read_config(file)
+        if config is not None:
+            config.check_without_jax()
+            assert json.loads(json.dumps(dataclasses.asdict(config), allow_nan=False))
+
+    go_on(check, changes=damages())
 
 
 def test_another_setting_is_refused_by_name(tmp_path):

@@ -1,0 +1,180 @@
+"""Compiled programs are kept in the user's cache, so that the second start of a program need not compile.
+
+JAX's own cache writes its files in place: a killed process leaves half a file, and a program that loads a
+damaged one may crash. So JAX gets a folder for this process alone. What it has written there is published
+whole, with a checksum in the name, and only what agrees with its name is handed to the next process.
+"""
+
+import atexit
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+import zlib
+from pathlib import Path
+from typing import Any
+
+from experiments.program.errors import ConfigError
+
+__all__ = [
+    "AUTO",
+    "OFF",
+    "CompiledPrograms",
+    "close_compiled",
+    "compiled_folder",
+    "keep_compiled",
+    "make_room",
+    "publish",
+]
+
+AUTO, OFF = "auto", "off"
+LARGEST_BYTES = 256 * 2**20  # all of it is read at every start; a setting of a run takes 2 to 10 MiB
+# JAX's own limit of a second leaves out most of what a start consists of.
+SHORTEST_SECONDS = 0.02
+_WORK_PREFIX, _WORK_DAYS = "process-", 7
+
+_programs: "CompiledPrograms | None" = None
+
+
+def keep_compiled(where: str = AUTO) -> None:
+    """Turns JAX's compilation cache on, unless JAX has been told of one, as by ``JAX_COMPILATION_CACHE_DIR``.
+
+    Args:
+        where: ``auto`` for the user's cache, which is left where it cannot be written; ``off``; or a folder.
+
+    Raises:
+        ConfigError: The folder cannot be written.
+    """
+    global _programs
+    import jax
+
+    config: Any = jax.config
+    if where == OFF or config.jax_compilation_cache_dir or not config.jax_enable_compilation_cache:
+        return
+    try:
+        folder = compiled_folder() if where == AUTO else Path(where).expanduser()
+        _programs = CompiledPrograms(folder)
+    except OSError as error:
+        if where == AUTO:
+            return
+        raise ConfigError(
+            f"--compilation-cache {where}: {error.strerror}; name a folder that can be written, or off"
+        ) from None
+    config.update("jax_compilation_cache_dir", str(_programs.work))
+    config.update("jax_persistent_cache_min_compile_time_secs", SHORTEST_SECONDS)
+    config.update("jax_persistent_cache_enable_xla_caches", "none")
+    atexit.register(close_compiled)
+
+
+def publish() -> None:
+    """Keeps what has been compiled until now. Programs call it when they have compiled what they need."""
+    if _programs is not None:
+        _programs.publish()
+
+
+def close_compiled() -> None:
+    """Publishes, and removes this process's copy: at the end of a program."""
+    if _programs is not None:
+        _programs.close()
+
+
+class CompiledPrograms:
+    """A folder of compiled programs, and this process's copy of it."""
+
+    def __init__(self, folder: Path) -> None:
+        """Removes what is damaged, too old or too much, and copies the rest.
+
+        Raises:
+            OSError: The folder cannot be written.
+        """
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        _remove_old_work(folder)
+        make_room(folder.parent if folder.parent.name == "compiled" else folder, LARGEST_BYTES)
+        self.work = Path(tempfile.mkdtemp(prefix=_WORK_PREFIX, dir=folder))
+        self._known: set[str] = set()
+        for file in sorted(folder.iterdir()):
+            name, _, checksum = file.name.rpartition(".")
+            with contextlib.suppress(OSError):
+                if not file.is_file():
+                    continue
+                if name and checksum == _checksum(file):
+                    _link(file, self.work / name)
+                    self._known.add(name)
+                else:
+                    file.unlink()
+
+    def publish(self) -> None:
+        """Gives what this process has compiled to the next ones. A full disk keeps it from that, no more."""
+        for file in sorted(self.work.glob("*")):
+            if file.name not in self._known:
+                with contextlib.suppress(OSError):
+                    _link(file, self.folder / f"{file.name}.{_checksum(file)}")
+                self._known.add(file.name)
+
+    def close(self) -> None:
+        """Publishes, and removes this process's copy."""
+        self.publish()
+        shutil.rmtree(self.work, ignore_errors=True)
+
+
+def compiled_folder() -> Path:
+    """The folder of programs for these versions and this processor.
+
+    JAX's key of a program has the program and the compiler's options in it. What our convolutions add, the
+    extension that a program calls and the instruction sets that both are made for, is in the folder's name.
+    """
+    import jax
+    import jaxlib
+
+    from jax_resnet.layers.onednn import build, cache
+
+    parts = [jax.__version__, jaxlib.__version__, build.processor()]
+    with contextlib.suppress(build.UnavailableError, OSError):
+        recipe, wheels, compiler = build.Recipe(), build.find_wheels(), build.find_compiler()
+        parts.append(build.cache_key(recipe, wheels, compiler, processor=parts[-1]))
+    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+    return cache.cache_folder().parent / "compiled" / key
+
+
+def make_room(folder: Path, largest: int) -> None:
+    """Deletes the files that were written first, until ``folder`` holds at most ``largest`` bytes."""
+    files: list[tuple[float, int, Path]] = []
+    for file in folder.rglob("*"):
+        if not file.parent.name.startswith(_WORK_PREFIX):
+            with contextlib.suppress(OSError):  # another program is making room too
+                status = file.stat()
+                files += [(status.st_mtime, status.st_size, file)] if file.is_file() else []
+    excess = sum(size for _, size, _ in files) - largest
+    for _, size, file in sorted(files):
+        if excess <= 0:
+            break
+        with contextlib.suppress(OSError):
+            file.unlink()
+            excess -= size
+
+
+def _remove_old_work(folder: Path) -> None:
+    """Removes the copies of processes that were killed, but for those that may still run."""
+    for work in folder.glob(f"{_WORK_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - work.stat().st_mtime > _WORK_DAYS * 24 * 3600:
+                shutil.rmtree(work)
+
+
+def _checksum(file: Path) -> str:
+    return f"{zlib.crc32(file.read_bytes()):08x}"
+
+
+def _link(source: Path, target: Path) -> None:
+    """Gives a file a second name; a copy where the file system has no hard links."""
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        return
+    except OSError:
+        draft = target.with_name(f"{_WORK_PREFIX}{os.getpid()}-{target.name}")
+        shutil.copyfile(source, draft)
+        draft.replace(target)
