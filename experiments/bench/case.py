@@ -56,7 +56,7 @@ class Case:
         batch_size: Images per step.
         task: "train" for a training step, "evaluate" for logits from running statistics, without gradients.
         program: How the process of "jax_resnet" is set up: like the experiments', which set malloc before
-            they import jax, or like a library user's, which imports jax first and sets nothing.
+            they import jax, or like a library user's, which imports jax first and calls nothing.
         dtype: Computation type.
         bf16: What "bf16" is in PyTorch: its autocast, or weights and images cast to bfloat16.
         conv: Implementation of convolution, for "jax_resnet" only.
@@ -65,6 +65,7 @@ class Case:
         options: Options of ``create_model``.
         image_size: Height and width of the images in pixels.
         layer: Time only this layer, forward and with all gradients.
+        folded: Evaluate with BatchNorm folded into the convolutions, for "jax_resnet" only.
         steps_per_wait: Training steps that are dispatched before the last is waited for. On an accelerator
             one would time the way there and back.
     """
@@ -82,6 +83,7 @@ class Case:
     image_size: int = 32
     layer: LayerShape | None = None
     compiled: bool = False
+    folded: bool = False
     steps_per_wait: int = 1
 
     @classmethod
@@ -99,6 +101,7 @@ class Case:
             return f"{name}, compiled" if self.compiled else name
         if self.framework == "jax_resnet":
             name = "jax_resnet" if self.conv == "auto" else f"jax_resnet, {self.conv} convolution"
+            name += ", folded" if self.folded else ""
             return name if self.program == "experiments" else f"{name}, library user's program"
         return {"flax": "plain Flax", "matmul": "matrix product"}[self.framework]
 

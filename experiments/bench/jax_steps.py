@@ -14,7 +14,7 @@ from jax.typing import DTypeLike
 from experiments.bench.case import MATMUL_SIZE, Case, LayerShape
 from jax_resnet import optim
 from jax_resnet.layers import BatchNorm, conv_general_dilated, conv_implementation
-from jax_resnet.models import create_model
+from jax_resnet.models import create_model, fold_batch_norm
 from jax_resnet.train import create_state, make_train_step
 
 __all__ = [
@@ -111,6 +111,9 @@ def evaluation_step(case: Case) -> tuple[Step, int]:
     variables = jax.jit(model.init, static_argnames="train")(
         jax.random.key(0), jnp.zeros((1, *shape)), train=False
     )
+    if case.folded:
+        model, variables = fold_batch_norm(model, variables)
+        variables = jax.device_put(variables)
     images = jnp.asarray(np.random.default_rng(0).standard_normal((case.batch_size, *shape), np.float32))
     apply = jax.jit(lambda variables, images: model.apply(variables, images, train=False))
     compiled = apply.lower(variables, images).compile()

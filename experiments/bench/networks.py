@@ -28,6 +28,8 @@ def network_cases(config: BenchConfig, network: Case) -> list[Case]:
         for dtype in config.dtype
         for program in (programs if config.user else programs[:1])
     ]
+    if network.task == "evaluate":
+        cases += [dataclasses.replace(case, folded=True) for case in cases]
     if config.against == "flax":
         cases += [dataclasses.replace(network, framework="flax", dtype=dtype) for dtype in config.dtype]
     if config.against == "torch":

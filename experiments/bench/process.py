@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from experiments.bench.case import Case
 from experiments.program.errors import ExperimentError
+from jax_resnet._malloc import ENVIRONMENT_VARIABLE
 
 __all__ = ["Worker", "process_setup"]
 
@@ -73,13 +74,14 @@ def process_setup(case: Case) -> tuple[list[str], dict[str, str]]:
     """Returns the flags and the environment of a worker for a case.
 
     The experiments' programs set malloc before they import jax. A library user's program imports jax first
-    and has none of our environment variables. The other frameworks run as their users find them.
+    and has none of our environment variables; what importing our layers sets, it has. The other frameworks
+    run as their users find them: a process of theirs that imports something of ours leaves malloc alone.
 
     On a GPU the processes of a comparison share its memory, of which jax by default takes three quarters.
     """
     environment = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", **os.environ}
     if case.framework != "jax_resnet":
-        return [], environment
+        return [], {**environment, ENVIRONMENT_VARIABLE: "0"}
     if case.program == "experiments":
         return ["--keep-freed-memory"], environment
     return ["--import-jax-first"], {k: v for k, v in environment.items() if not k.startswith("JAX_RESNET_")}

@@ -34,7 +34,7 @@ def handle(command: dict[str, Any], steps: list[Callable[[], None]]) -> dict[str
     """Answers one command: ``{"prepare": case}`` or ``{"index": i, "steps": n}``."""
     if "prepare" in command:
         return _prepare(command["prepare"], steps)
-    from experiments.program.malloc import peak_memory_bytes
+    from experiments.program.memory import peak_memory_bytes
 
     seconds = []
     for _ in range(command["steps"]):
@@ -68,7 +68,7 @@ def _set_up_process() -> None:
     parser.add_argument("--cores", type=int, nargs="*", default=[])
     flags = parser.parse_args()
     if flags.keep_freed_memory:
-        from experiments.program.malloc import keep_freed_memory
+        from jax_resnet._malloc import keep_freed_memory
 
         keep_freed_memory()
     if flags.import_jax_first:

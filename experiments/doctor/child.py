@@ -17,7 +17,7 @@ from typing import Any, TextIO
 from experiments.doctor.config import DoctorConfig
 from experiments.doctor.failure import failure
 from experiments.doctor.finding import Check, Finding
-from experiments.program.malloc import keep_freed_memory
+from jax_resnet._malloc import keep_freed_memory
 
 __all__ = ["main", "run_check"]
 

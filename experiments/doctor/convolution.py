@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from experiments.doctor.config import DoctorConfig
 from experiments.doctor.finding import Finding, note, ok, problem
-from experiments.program.malloc import malloc_state
 from jax_resnet import layers
+from jax_resnet._malloc import malloc_state
 from jax_resnet.errors import ModelError
 from jax_resnet.layers.onednn import cache
 

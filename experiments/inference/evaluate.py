@@ -11,6 +11,7 @@ import numpy as np
 
 from experiments.inference.config import EvaluateConfig
 from experiments.inference.evaluation import Evaluation, evaluate
+from experiments.inference.folding import fold_where_faster
 from experiments.inference.network import count_outputs
 from experiments.inference.trained import TrainedNetwork, open_network
 from experiments.program.compiled import keep_compiled
@@ -62,12 +63,13 @@ def evaluate_weights(config: EvaluateConfig, console: Console) -> dict[str, Any]
         raise ConfigError(f"{out} holds an evaluation already: --overwrite it, or name another --out")
     dataset = load_for(network, config, console)
     mean, std = normalization(network, config, dataset)
-    apply: Network = SelectedOutputs(network.model, match_outputs(network, config, dataset))
+    model, variables = fold_where_faster(network.model, network.variables)
+    apply: Network = SelectedOutputs(model, match_outputs(network, config, dataset))
     if config.tta != "none":
         apply = AveragedViews(apply, VIEWS[config.tta])
     step = jax.jit(make_eval_step(apply, lambda images: normalize(images, mean, std)))
     with console.progress("evaluation (images)", len(dataset.test)) as advance:
-        result = evaluate(step, network.variables, dataset.test, config.batch_size, advance)
+        result = evaluate(step, variables, dataset.test, config.batch_size, advance)
     confusion = confusion_matrix(result.labels, result.logits.argmax(1), dataset.num_classes)
     per_class = per_class_accuracy(confusion, dataset.class_names)
     # Printed before anything that can fail is drawn or written.

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.inference.config import PredictConfig
+from experiments.inference.folding import fold_where_faster
 from experiments.inference.images import ImageError, Shape, find_images, read_image
 from experiments.inference.trained import open_network
 from experiments.program.compiled import keep_compiled
@@ -109,19 +110,21 @@ def load_classifier(config: PredictConfig) -> Classifier:
     if np.shape(mean) != wanted or len(std) != image_shape[-1]:
         raise ConfigError(f"--mean and --std need {image_shape[-1]} numbers, one per channel")
 
+    model, variables = fold_where_faster(network.model, network.variables)
+
     @jax.jit
     def probabilities(variables: Any, images: jax.Array) -> jax.Array:
-        logits = network.model.apply(variables, normalize(images, mean, std), train=False)
+        logits = model.apply(variables, normalize(images, mean, std), train=False)
         return jax.nn.softmax(jnp.asarray(logits))
 
     blank = jax.ShapeDtypeStruct((1, *image_shape), np.uint8)
-    classes = jax.eval_shape(probabilities, network.variables, blank).shape[1]
+    classes = jax.eval_shape(probabilities, variables, blank).shape[1]
     class_names = trained.get("class_names") or usual.class_names
     if len(class_names) != classes:
         class_names = [f"class {label}" for label in range(classes)]
     # Networks for natural images were evaluated on the center of a larger image; MNIST's may be padded.
     shape = Shape(image_shape, spec.image_shape if spec else image_shape, center_crop=spec is None)
-    return Classifier(network.name, class_names, shape, partial(probabilities, network.variables))
+    return Classifier(network.name, class_names, shape, partial(probabilities, variables))
 
 
 def usual_input(name: str, natural: tuple[int, int, int]) -> tuple[int, int, int]:

@@ -12,9 +12,9 @@ from experiments.program.compiled import close_compiled
 from experiments.program.distributed import exit_distributed
 from experiments.program.errors import ConfigError, Interrupted, LaunchError, Terminated
 from experiments.program.launcher import end_with_launcher
-from experiments.program.malloc import keep_freed_memory
 from jax_resnet._cli import quiet_on_closed_pipe
 from jax_resnet._files import REASONS
+from jax_resnet._malloc import keep_freed_memory
 from jax_resnet.errors import JaxResnetError
 
 __all__ = ["ENDING_SIGNALS", "announce", "describe", "exit_code", "print_error", "start"]

@@ -12,8 +12,8 @@ from typing import Any
 import jax
 
 import jax_resnet
-from experiments.program.malloc import malloc_state
 from jax_resnet import layers
+from jax_resnet._malloc import malloc_state
 
 __all__ = ["command", "commit", "cpu_name", "device", "hardware", "provenance", "usable_cores", "versions"]
 

@@ -9,7 +9,7 @@ from experiments.inference.evaluation import Evaluation, evaluate
 from experiments.program.compiled import keep_compiled, publish
 from experiments.program.console import Console, format_duration
 from experiments.program.errors import ExperimentError
-from experiments.program.malloc import peak_memory_bytes
+from experiments.program.memory import peak_memory_bytes
 from experiments.program.signals import StopSignals
 from experiments.runs.environment import device, hardware, provenance, versions
 from experiments.runs.folder import RunFolder, open_run

@@ -3,7 +3,9 @@
 ``README.md`` in this folder says how they run on each platform and what was measured.
 """
 
+from jax_resnet._malloc import keep_for_extension
 from jax_resnet.layers.conv.api import conv_general_dilated
+from jax_resnet.layers.conv.bias import conv_bias
 from jax_resnet.layers.info import LayersInfo, info
 from jax_resnet.layers.norm.module import BatchNorm
 from jax_resnet.layers.norm.statistics import batch_statistics_over
@@ -14,7 +16,10 @@ __all__ = [
     "Implementation",
     "LayersInfo",
     "batch_statistics_over",
+    "conv_bias",
     "conv_general_dilated",
     "conv_implementation",
     "info",
 ]
+
+keep_for_extension()

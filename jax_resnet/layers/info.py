@@ -1,9 +1,10 @@
-"""Which convolution is in use, and why."""
+"""Which convolution is in use, and why, and what makes it fast."""
 
 from typing import NamedTuple
 
 import jax
 
+from jax_resnet._malloc import malloc_state
 from jax_resnet.layers import interpreters
 from jax_resnet.layers.onednn.library import load
 from jax_resnet.layers.selection import Implementation, requested_implementation
@@ -21,6 +22,7 @@ class LayersInfo(NamedTuple):
             ``"JAX_RESNET_CONV"`` or ``"the default"``.
         in_use: ``"xla"``, ``"jax"`` or ``"onednn"``.
         reason: One sentence.
+        memory: What was done to ``malloc``, or why nothing was.
     """
 
     backend: str
@@ -28,9 +30,11 @@ class LayersInfo(NamedTuple):
     requested_by: str
     in_use: str
     reason: str
+    memory: str
 
     def __str__(self) -> str:
-        return f"convolution: {self.in_use} ({self.reason}; {self.requested!r} by {self.requested_by})"
+        convolution = f"{self.in_use} ({self.reason}; {self.requested!r} by {self.requested_by})"
+        return f"convolution: {convolution}; {self.memory}"
 
 
 def info() -> LayersInfo:
@@ -55,4 +59,4 @@ def info() -> LayersInfo:
         extension = load(warn=requested == "onednn")
         in_use = "jax" if extension.library is None else "onednn"
         reason = extension.reason
-    return LayersInfo(backend, requested, by, in_use, reason)
+    return LayersInfo(backend, requested, by, in_use, reason, malloc_state())

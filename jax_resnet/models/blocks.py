@@ -14,7 +14,7 @@ from jax.typing import DTypeLike
 
 from jax_resnet.errors import ModelError
 from jax_resnet.models.activation import Activation, check_activation, normalize_and_activate
-from jax_resnet.models.fold import FoldedNorm
+from jax_resnet.models.folded import convolve_and_activate
 from jax_resnet.models.limits import check_channels, check_choice, check_count, check_probability
 
 __all__ = ["BasicBlock", "Block", "BottleneckBlock", "LayerDef", "Shortcut", "SqueezeExcite", "pad_channels"]
@@ -137,15 +137,17 @@ class Block(nn.Module):
         """He et al. 2015: convolution, normalization, activation; the last activation follows the sum."""
         *convs, last_conv = self.convolutions()
         residual, y = self._residual(x, activated=x, train=train), x
-        for i, conv in enumerate(convs, 1):
-            y = conv(name=f"conv{i}")(y)
-            y = normalize_and_activate(self._norm(f"norm{i}"), y, self.act, train=train)
-        y = last_conv(name=f"conv{len(convs) + 1}")(self._dropout(y, train=train))
-        init = {"scale_init": nn.initializers.zeros} if self.zero_init_residual and not self.folded else {}
-        last_norm = self._norm(f"norm{len(convs) + 1}", **init)
+        for i, make_conv in enumerate(convs, 1):
+            conv, norm = make_conv(name=f"conv{i}"), self._norm(f"norm{i}")
+            y = convolve_and_activate(conv, norm, y, self.act, train=train)
+        y = self._dropout(y, train=train)
+        conv = last_conv(name=f"conv{len(convs) + 1}")
+        init = {"scale_init": nn.initializers.zeros} if self.zero_init_residual else {}
+        norm = self._norm(f"norm{len(convs) + 1}", **init)
         if not self.se_reduction and not self.drop_path:
-            return normalize_and_activate(last_norm, y, self.act, train=train, residual=residual)
-        y = self._recalibrate(last_norm(y, train=train), train=train)
+            return convolve_and_activate(conv, norm, y, self.act, train=train, residual=residual)
+        y = conv(y) if norm is None else norm(conv(y), train=train)
+        y = self._recalibrate(y, train=train)
         return self.act(y if residual is None else y + residual)
 
     @nn.nowrap
@@ -156,18 +158,20 @@ class Block(nn.Module):
         if not self.preactivated:
             y = normalize_and_activate(self.norm(name="norm1"), x, self.act, train=train)
         residual = self._residual(x, activated=x if self.project_input else y, train=train)
-        for i, conv in enumerate(convs, 1):
-            y = conv(name=f"conv{i}")(y)
-            y = normalize_and_activate(self._norm(f"norm{i + 1}"), y, self.act, train=train)
-        init = {"kernel_init": nn.initializers.zeros} if self.zero_init_residual and not self.folded else {}
-        y = last_conv(name=f"conv{len(convs) + 1}", **init)(self._dropout(y, train=train))
-        y = self._recalibrate(y, train=train)
+        for i, make_conv in enumerate(convs, 1):
+            conv, norm = make_conv(name=f"conv{i}"), self._norm(f"norm{i + 1}")
+            y = convolve_and_activate(conv, norm, y, self.act, train=train)
+        init = {"kernel_init": nn.initializers.zeros} if self.zero_init_residual else {}
+        conv, y = last_conv(name=f"conv{len(convs) + 1}", **init), self._dropout(y, train=train)
+        if self.folded and not self.se_reduction and not self.drop_path:
+            return conv(y, residual=residual)
+        y = self._recalibrate(conv(y), train=train)
         return y if residual is None else y + residual
 
     @nn.nowrap
-    def _norm(self, name: str, **init: nn.initializers.Initializer) -> nn.Module:
-        """A normalization that follows a convolution, or what folding leaves of it."""
-        return FoldedNorm(name=name) if self.folded else self.norm(name=name, **init)
+    def _norm(self, name: str, **init: nn.initializers.Initializer) -> nn.Module | None:
+        """A normalization that follows a convolution; None where it is folded into that."""
+        return None if self.folded else self.norm(name=name, **init)
 
     @nn.nowrap
     def _dropout(self, x: jax.Array, *, train: bool) -> jax.Array:
@@ -191,7 +195,8 @@ class Block(nn.Module):
         x = self.conv(self.features, (1, 1), strides=strides, padding=0, name="shortcut_conv")(x)
         if self.preactivation:  # The sum stays unnormalized: nothing may stand on the identity path.
             return x
-        return self._norm("shortcut_norm")(x, train=train)
+        norm = self._norm("shortcut_norm")
+        return x if norm is None else norm(x, train=train)
 
     @nn.nowrap
     def _recalibrate(self, y: jax.Array, *, train: bool) -> jax.Array:

@@ -4,28 +4,16 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import numpy as np
 from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jax_resnet.errors import ModelError
 
-__all__ = ["FoldedNorm", "fold_batch_norm"]
+__all__ = ["fold_batch_norm"]
 
 
-class FoldedNorm(nn.Module):
-    """Stands in for a BatchNorm that is folded into the convolution before it."""
-
-    @nn.compact
-    def __call__(
-        self, x: jax.Array, *, train: bool, residual: jax.Array | None = None, relu: bool = False
-    ) -> jax.Array:
-        """Adds the residual and applies ReLU; ``train`` changes nothing."""
-        x = x if residual is None else x + residual
-        return nn.relu(x) if relu else x
-
-
+@np.errstate(all="ignore")  # damaged statistics become NaN in silence, as they do in the network
 def fold_batch_norm(model: nn.Module, variables: Mapping[str, Any]) -> tuple[nn.Module, dict[str, Any]]:
     """Folds each BatchNorm that follows a convolution into it: fewer operations, the same logits.
 

@@ -13,6 +13,7 @@ from jax_resnet.layers import BatchNorm, conv_general_dilated
 from jax_resnet.models.activation import Activation, check_activation
 from jax_resnet.models.blocks import BasicBlock
 from jax_resnet.models.dtypes import wide_dtype
+from jax_resnet.models.folded import FoldedConv
 from jax_resnet.models.initializers import he_normal, head_init
 from jax_resnet.models.limits import check_classes, check_dtype, check_stages
 from jax_resnet.models.stem import as_images, check_image_channels
@@ -154,7 +155,7 @@ class MnistPreActResNet(nn.Module):
                 block = BasicBlock(
                     filters=width,
                     strides=1,
-                    conv=conv,
+                    conv=partial(FoldedConv, dtype=self.dtype) if self.folded else conv,
                     norm=norm,
                     preactivation=True,
                     project_input=True,

@@ -13,7 +13,7 @@ from jax_resnet.errors import ModelError
 from jax_resnet.layers import BatchNorm, conv_general_dilated
 from jax_resnet.models.activation import Activation, check_activation, normalize_and_activate
 from jax_resnet.models.dtypes import wide_dtype
-from jax_resnet.models.fold import FoldedNorm
+from jax_resnet.models.folded import FoldedConv
 from jax_resnet.models.initializers import he_normal, head_init
 from jax_resnet.models.limits import (
     check_channels,
@@ -169,20 +169,21 @@ class ResNet(nn.Module):
     @nn.compact
     def _run(self, images: jax.Array, *, train: bool, features: bool = False) -> Any:
         x = as_images(images, self.dtype)
-        conv = partial(
+        conv: Callable[..., nn.Module] = partial(
             nn.Conv,
-            use_bias=self.use_bias or self.folded,
+            use_bias=self.use_bias,
             dtype=self.dtype,
             kernel_init=he_normal,
             conv_general_dilated=conv_general_dilated,
         )
+        if self.folded:
+            conv = partial(FoldedConv, dtype=self.dtype)
         stem = STEMS[self.stem]
         check_image_channels(self, "stem_conv1" if len(stem.kernels) > 1 else "stem_conv", images)
-        stem_norm = None
-        if self.activate_stem or not self.preactivation:
-            stem_norm = FoldedNorm if self.folded else self._norm("stem")
+        activate = self.activate_stem or not self.preactivation
+        norm = None if self.folded or not activate else self._norm("stem")
         width = self.stem_width or self.widths[0]
-        x = apply_stem(x, stem, width, conv=conv, norm=stem_norm, act=self.act, train=train)
+        x = apply_stem(x, stem, width, conv=conv, norm=norm, act=self.act, activate=activate, train=train)
         maps = {"stem": x}
         for i, stage in enumerate(self._stages):
             x = maps[stage] = self._stage(i, x, conv=conv, train=train)

@@ -9,7 +9,8 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from jax_resnet.errors import ModelError
-from jax_resnet.models.activation import Activation, normalize_and_activate
+from jax_resnet.models.activation import Activation
+from jax_resnet.models.folded import convolve_and_activate
 
 __all__ = ["STEMS", "Stem", "apply_stem", "as_images", "check_image_channels"]
 
@@ -101,22 +102,32 @@ def apply_stem(
     conv: Callable[..., nn.Module],
     norm: Callable[..., nn.Module] | None,
     act: Activation,
+    activate: bool,
     train: bool,
 ) -> jax.Array:
     """Maps images NHWC to ``(N, H', W', width)``; called inside a compact module, whose layers it makes.
 
-    Without ``norm``, the last convolution's output is neither normalized nor activated.
+    Args:
+        x: The images.
+        stem: The layers.
+        width: Channels of the result.
+        conv: Builds a convolution.
+        norm: Builds a normalization; None for none, or where it is folded into the convolution.
+        act: The activation function.
+        activate: Whether the last convolution is normalized and activated, too.
+        train: Normalize by the batch's statistics.
     """
     for i, kernel in enumerate(stem.kernels):
         last = i == len(stem.kernels) - 1
         strides, padding = (stem.strides, stem.padding) if i == 0 else (1, kernel // 2)
         suffix = str(i + 1) if len(stem.kernels) > 1 else ""
         features = width if last else max(width // 2, 1)
-        x = conv(features, (kernel, kernel), strides=strides, padding=padding, name=f"stem_conv{suffix}")(x)
-        if norm is not None:
-            x = normalize_and_activate(norm(name=f"stem_norm{suffix}"), x, act, train=train)
-        elif not last:
-            x = act(x)
+        layer = conv(features, (kernel, kernel), strides=strides, padding=padding, name=f"stem_conv{suffix}")
+        if last and not activate:
+            x = layer(x)
+        else:
+            normalization = None if norm is None else norm(name=f"stem_norm{suffix}")
+            x = convolve_and_activate(layer, normalization, x, act, train=train)
     if stem.pool_padding is not None:
         p = stem.pool_padding
         x = nn.max_pool(x, (3, 3), (2, 2), ((p, p), (p, p)))

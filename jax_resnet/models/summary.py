@@ -13,6 +13,7 @@ from flax import linen as nn
 from flax.traverse_util import flatten_dict
 
 from jax_resnet.layers import BatchNorm
+from jax_resnet.models.folded import FoldedConv
 
 __all__ = ["Layer", "Summary", "summary"]
 
@@ -139,7 +140,7 @@ def _layer(module: nn.Module, inputs: Shape, outputs: Shape) -> Layer:
     if isinstance(module, nn.Dense):
         multiply_adds = inputs[-1] * math.prod(outputs)
         return dataclasses.replace(layer, kind="linear", multiply_adds=multiply_adds)
-    if isinstance(module, nn.Conv):
+    if isinstance(module, nn.Conv | FoldedConv):
         kernel = (module.kernel_size,) if isinstance(module.kernel_size, int) else module.kernel_size
         weights_per_output = math.prod(kernel) * inputs[-1] // module.feature_group_count
         return dataclasses.replace(

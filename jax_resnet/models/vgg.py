@@ -1,6 +1,6 @@
 """VGG with BatchNorm for small images (Simonyan and Zisserman 2015, table 1; one linear layer as head)."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,9 +10,9 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from jax_resnet.layers import BatchNorm, conv_general_dilated
-from jax_resnet.models.activation import Activation, check_activation, normalize_and_activate
+from jax_resnet.models.activation import Activation, check_activation
 from jax_resnet.models.dtypes import wide_dtype
-from jax_resnet.models.fold import FoldedNorm
+from jax_resnet.models.folded import FoldedConv, convolve_and_activate
 from jax_resnet.models.initializers import he_normal, head_init
 from jax_resnet.models.limits import check_classes, check_dtype, check_stages, chosen_parts
 from jax_resnet.models.stem import as_images, check_image_channels
@@ -81,7 +81,7 @@ class VGG(nn.Module):
 
     @nn.compact
     def _run(self, images: jax.Array, *, train: bool, features: bool = False) -> Any:
-        conv = partial(
+        conv: Callable[..., nn.Module] = partial(
             nn.Conv,
             kernel_size=(3, 3),
             padding=1,
@@ -89,6 +89,8 @@ class VGG(nn.Module):
             kernel_init=he_normal,
             conv_general_dilated=conv_general_dilated,
         )
+        if self.folded:
+            conv = partial(FoldedConv, kernel_size=(3, 3), padding=1, dtype=self.dtype)
         x = as_images(images, self.dtype, least=2 ** len(self.stage_sizes))
         check_image_channels(self, "stage1_conv1", images)
         frozen = chosen_parts("frozen", self.frozen, self._stages)
@@ -99,9 +101,9 @@ class VGG(nn.Module):
             )
             for _ in range(size):
                 layer += 1
-                x = conv(width, name=f"{stage}_conv{layer}")(x)
-                norm = (FoldedNorm if self.folded else batch_norm)(name=f"{stage}_norm{layer}")
-                x = normalize_and_activate(norm, x, self.act, train=train)
+                norm = None if self.folded else batch_norm(name=f"{stage}_norm{layer}")
+                layer_conv = conv(width, name=f"{stage}_conv{layer}")
+                x = convolve_and_activate(layer_conv, norm, x, self.act, train=train)
             x = maps[stage] = nn.max_pool(x, (2, 2), (2, 2))
         if features:
             return maps

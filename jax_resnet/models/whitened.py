@@ -1,6 +1,6 @@
 """A shallow residual network that trains to 94% on CIFAR-10 in minutes, after Jordan 2024."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,7 @@ from jax_resnet.layers import BatchNorm, conv_general_dilated
 from jax_resnet.layers.pool import max_pool_2x2
 from jax_resnet.models.activation import Activation, check_activation, gelu, normalize_and_activate
 from jax_resnet.models.dtypes import wide_dtype
-from jax_resnet.models.fold import FoldedNorm
+from jax_resnet.models.folded import FoldedConv, convolve_and_activate
 from jax_resnet.models.initializers import identity_init, torch_conv_init
 from jax_resnet.models.limits import check_channels, check_classes, check_dtype
 from jax_resnet.models.stem import as_images, check_image_channels
@@ -104,26 +104,22 @@ class WhitenedResNet(nn.Module):
 
     @nn.nowrap
     def _stage(self, name: str, width: int, x: jax.Array, *, train: bool) -> jax.Array:
-        conv = partial(
-            nn.Conv,
-            width,
-            (3, 3),
-            padding=1,
-            use_bias=self.folded,
-            kernel_init=identity_init,
-            dtype=self.dtype,
-            conv_general_dilated=conv_general_dilated,
+        conv: Callable[..., nn.Module] = partial(
+            nn.Conv, use_bias=False, dtype=self.dtype, conv_general_dilated=conv_general_dilated
         )
+        if self.folded:
+            conv = partial(FoldedConv, dtype=self.dtype)
+        conv = partial(conv, width, (3, 3), padding=1, kernel_init=identity_init)
         x = max_pool_2x2(conv(name=f"{name}_conv1")(x))
-        x = normalize_and_activate(self._norm(f"{name}_norm1"), x, self.act, train=train)
-        y = conv(name=f"{name}_conv2")(x)
+        norm = self._norm(f"{name}_norm1")
+        x = self.act(x) if norm is None else normalize_and_activate(norm, x, self.act, train=train)
         shortcut = x if self.residual else None
-        return normalize_and_activate(
-            self._norm(f"{name}_norm2"), y, self.act, train=train, residual=shortcut
-        )
+        conv2, norm2 = conv(name=f"{name}_conv2"), self._norm(f"{name}_norm2")
+        return convolve_and_activate(conv2, norm2, x, self.act, train=train, residual=shortcut)
 
     @nn.nowrap
-    def _norm(self, name: str) -> nn.Module:
+    def _norm(self, name: str) -> nn.Module | None:
+        """A normalization; None where it is folded into the convolution before it."""
         if self.folded:
-            return FoldedNorm(name=name)
+            return None
         return BatchNorm(self.norm_momentum, self.norm_epsilon, self.dtype, name=name)

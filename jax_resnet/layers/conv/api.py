@@ -15,7 +15,7 @@ from jax_resnet.layers.conv.spec import ConvSpec
 from jax_resnet.layers.selection import Implementation, requested_implementation
 from jax_resnet.layers.sharding import is_explicitly_sharded, same_manual_axes
 
-__all__ = ["conv_general_dilated"]
+__all__ = ["as_spec", "conv_general_dilated"]
 
 # Only some versions of jax declare its attributes to type checkers.
 _config: Any = jax.config
@@ -72,17 +72,20 @@ def conv_general_dilated(
         ValueError: The errors of ``jax.lax.conv_general_dilated``.
     """
     requested, _ = requested_implementation(implementation)
-    ours = (
-        requested != "xla"
-        and _primitives_work()
-        and batch_group_count == 1
-        and preferred_element_type is None
-        and all(step == 1 for step in lhs_dilation or ())
-        and _are_images(lhs, rhs, dimension_numbers, feature_group_count)
-        and not is_explicitly_sharded(lhs, rhs)
-        and (isinstance(padding, str) or all(min(pair) >= 0 for pair in padding))
-    )
-    if not ours:
+    spec = None
+    if batch_group_count == 1 and preferred_element_type is None and all(s == 1 for s in lhs_dilation or ()):
+        spec = as_spec(
+            lhs,
+            rhs,
+            window_strides,
+            padding,
+            rhs_dilation=rhs_dilation,
+            dimension_numbers=dimension_numbers,
+            feature_group_count=feature_group_count,
+            precision=precision,
+            requested=requested,
+        )
+    if spec is None:
         return lax.conv_general_dilated(
             lhs,
             rhs,
@@ -96,6 +99,32 @@ def conv_general_dilated(
             precision=precision,
             preferred_element_type=preferred_element_type,
         )
+    lhs, rhs = same_manual_axes(lhs, rhs)
+    return bind_conv(lhs, rhs, "forward", spec, requested)
+
+
+def as_spec(
+    lhs: jax.Array,
+    rhs: jax.Array,
+    window_strides: Sequence[int],
+    padding: str | Sequence[tuple[int, int]],
+    *,
+    rhs_dilation: Sequence[int] | None = None,
+    dimension_numbers: Any = _IMAGES,
+    feature_group_count: int = 1,
+    precision: lax.PrecisionLike = None,
+    requested: Implementation,
+) -> ConvSpec | None:
+    """The convolution as the primitive knows it; None for one that it does not take."""
+    ours = (
+        requested != "xla"
+        and _primitives_work()
+        and _are_images(lhs, rhs, dimension_numbers, feature_group_count)
+        and not is_explicitly_sharded(lhs, rhs)
+        and (isinstance(padding, str) or all(min(pair) >= 0 for pair in padding))
+    )
+    if not ours:
+        return None
     if precision is None:
         # The primitive is lowered later, perhaps outside of the context that sets the default.
         precision = _config.jax_default_matmul_precision
@@ -105,7 +134,7 @@ def conv_general_dilated(
         window = [(taps - 1) * step + 1 for taps, step in zip(rhs.shape[:2], dilation, strict=True)]
         padding = lax.padtype_to_pads(lhs.shape[1:3], window, strides, padding)
     (top, bottom), (left, right) = padding
-    spec = ConvSpec(
+    return ConvSpec(
         strides=strides,
         padding=((int(top), int(bottom)), (int(left), int(right))),
         dilation=dilation,
@@ -114,8 +143,6 @@ def conv_general_dilated(
         kernel_size=_pair(rhs.shape[:2]),
         precision=precision,
     )
-    lhs, rhs = same_manual_axes(lhs, rhs)
-    return bind_conv(lhs, rhs, "forward", spec, requested)
 
 
 @functools.cache

@@ -1,10 +1,12 @@
-// Convolution by oneDNN as a call of XLA on CPU: forward, input gradient and weight gradient.
+// Convolution by oneDNN as a call of XLA on CPU: forward, input gradient and weight gradient, and for inference
+// forward with what follows it: a bias, a residual, ReLU.
 //
-// Activations are NHWC, weights HWIO, float32 or bfloat16. An array of 23 integers describes a problem,
-// see `Problem`; the Python side is conv/native.py. Calls run one after another: each uses all threads.
+// Activations are NHWC, weights HWIO, float32 or bfloat16, a bias float32. An array of 24 integers describes a
+// problem, see `Problem`; the Python side is conv/native.py. Calls run one after another: each uses all threads.
 
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <list>
 #include <map>
 #include <mutex>
@@ -29,7 +31,10 @@ namespace {
 
 enum Kind { kForward = 0, kInputGradient = 1, kWeightGradient = 2 };
 
-constexpr int kProblemSize = 23;
+// What follows a forward convolution, a bit each.
+enum Epilogue { kBias = 1, kResidual = 2, kRelu = 4 };
+
+constexpr int kProblemSize = 24;
 constexpr size_t kCacheEntries = 256;
 constexpr size_t kAlignment = 64;
 
@@ -37,13 +42,14 @@ struct Problem {
   explicit Problem(const int64_t* p)
       : kind(Kind(p[0])), type(p[1] ? memory::data_type::bf16 : memory::data_type::f32), groups(p[2]),
         x(p + 3, p + 7), w(p + 7, p + 11), y(p + 11, p + 15), strides(p + 15, p + 17),
-        dilation{p[17] - 1, p[18] - 1}, before(p + 19, p + 21), after(p + 21, p + 23) {}
+        dilation{p[17] - 1, p[18] - 1}, before(p + 19, p + 21), after(p + 21, p + 23), epilogue(p[23]) {}
 
   Kind kind;
   memory::data_type type;
   int64_t groups;
   dims x, w, y;  // NHWC, HWIO (I of one group), NHWC
   dims strides, dilation, before, after;
+  int64_t epilogue;
 };
 
 // One of the three arrays: in the caller's layout, and in the one that the primitive wants.
@@ -57,7 +63,7 @@ struct Operand {
 struct Entry {
   dnnl::primitive conv;
   Operand x, w, y;
-  memory scratchpad;
+  memory bias, scratchpad;
   size_t scratchpad_offset = 0, bytes = 0;
 };
 
@@ -97,9 +103,18 @@ Entry Prepare(const Problem& p) {
   dnnl::primitive_attr attributes;
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
   const auto direct = algorithm::convolution_direct;
+  if (p.epilogue != 0 && p.kind != kForward) throw dnnl::error(dnnl_invalid_arguments, "an epilogue of a gradient");
 
-  dnnl::convolution_forward::primitive_desc forward(Engine(), dnnl::prop_kind::forward_training, direct, x, any, y,
-                                                    p.strides, p.dilation, p.before, p.after, attributes);
+  // The result starts as the residual, which the convolution is added to.
+  dnnl::post_ops after;
+  if (p.epilogue & kResidual) after.append_sum();
+  if (p.epilogue & kRelu) after.append_eltwise(algorithm::eltwise_relu, 0, 0);
+  attributes.set_post_ops(after);
+  memory::desc bias;
+  if (p.epilogue & kBias) bias = memory::desc({outputs}, memory::data_type::f32, memory::format_tag::x);
+  const auto use = p.epilogue ? dnnl::prop_kind::forward_inference : dnnl::prop_kind::forward_training;
+  dnnl::convolution_forward::primitive_desc forward(Engine(), use, direct, x, any, bias, y, p.strides, p.dilation,
+                                                    p.before, p.after, attributes);
   Entry entry;
   auto finish = [&](const auto& descriptor, const memory::desc& wx, const memory::desc& ww, const memory::desc& wy) {
     // oneDNN's reference kernel, for what no other covers, is slower than plain XLA.
@@ -114,6 +129,7 @@ Entry Prepare(const Problem& p) {
   if (p.kind == kForward) {
     finish(forward, forward.src_desc(), forward.weights_desc(), forward.dst_desc());
     entry.conv = dnnl::convolution_forward(forward);
+    if (p.epilogue & kBias) entry.bias = memory(bias, Engine(), nullptr);
   } else if (p.kind == kInputGradient) {
     dnnl::convolution_backward_data::primitive_desc backward(Engine(), direct, x, any, y, p.strides, p.dilation,
                                                              p.before, p.after, forward, attributes);
@@ -163,7 +179,7 @@ char* Scratch(size_t bytes) {
   return buffer;
 }
 
-void Run(const int64_t* problem, void* a, void* b, void* out) {
+void Run(const int64_t* problem, void* a, void* b, void* out, void* bias = nullptr, void* residual = nullptr) {
   std::lock_guard<std::mutex> lock(mutex);
   ThreadCount count(threads);
   static auto* stream = new dnnl::stream(Engine());
@@ -179,14 +195,21 @@ void Run(const int64_t* problem, void* a, void* b, void* out) {
   place(entry.y, kind == kForward ? out : kind == kInputGradient ? a : b);
   entry.scratchpad.set_data_handle(scratch + entry.scratchpad_offset);
 
+  if (bias != nullptr) entry.bias.set_data_handle(bias);
+  // XLA gives both the same place where it can.
+  if (residual != nullptr && residual != out) std::memcpy(out, residual, entry.y.given.get_desc().get_size());
+
   Operand& result = kind == kForward ? entry.y : kind == kInputGradient ? entry.x : entry.w;
   for (Operand* operand : {&entry.x, &entry.w, &entry.y})
     if (operand->reordered && operand != &result)
       operand->reorder.execute(*stream, {{DNNL_ARG_FROM, operand->given}, {DNNL_ARG_TO, operand->wanted}});
-  entry.conv.execute(*stream, {{kind == kInputGradient ? DNNL_ARG_DIFF_SRC : DNNL_ARG_SRC, entry.x.wanted},
-                               {kind == kWeightGradient ? DNNL_ARG_DIFF_WEIGHTS : DNNL_ARG_WEIGHTS, entry.w.wanted},
-                               {kind == kForward ? DNNL_ARG_DST : DNNL_ARG_DIFF_DST, entry.y.wanted},
-                               {DNNL_ARG_SCRATCHPAD, entry.scratchpad}});
+  std::unordered_map<int, memory> arguments = {
+      {kind == kInputGradient ? DNNL_ARG_DIFF_SRC : DNNL_ARG_SRC, entry.x.wanted},
+      {kind == kWeightGradient ? DNNL_ARG_DIFF_WEIGHTS : DNNL_ARG_WEIGHTS, entry.w.wanted},
+      {kind == kForward ? DNNL_ARG_DST : DNNL_ARG_DIFF_DST, entry.y.wanted},
+      {DNNL_ARG_SCRATCHPAD, entry.scratchpad}};
+  if (bias != nullptr) arguments.emplace(DNNL_ARG_BIAS, entry.bias);
+  entry.conv.execute(*stream, arguments);
   if (result.reordered)
     result.reorder.execute(*stream, {{DNNL_ARG_FROM, result.wanted}, {DNNL_ARG_TO, result.given}});
   stream->wait();
@@ -197,19 +220,48 @@ bool Fits(const ffi::AnyBuffer& buffer, const dims& shape) {
   return dims(given.begin(), given.end()) == shape;
 }
 
+ffi::Error ToFfiError(const std::string& failure) {
+  if (failure.empty()) return ffi::Error::Success();
+  return ffi::Error::Internal("convolution by oneDNN: " + failure);
+}
+
+ffi::Error Mismatch() {
+  return ffi::Error::InvalidArgument("convolution: the arrays are not those of the problem");
+}
+
 ffi::Error Conv(ffi::Span<const int64_t> problem, ffi::AnyBuffer a, ffi::AnyBuffer b, ffi::Result<ffi::AnyBuffer> out) {
   if (problem.size() != kProblemSize) return ffi::Error::InvalidArgument("convolution: not a problem");
   Problem p(problem.begin());
+  if (p.epilogue != 0) return Mismatch();
   const dims& first = p.kind == kInputGradient ? p.y : p.x;
   const dims& second = p.kind == kWeightGradient ? p.y : p.w;
   const dims& result = p.kind == kForward ? p.y : p.kind == kInputGradient ? p.x : p.w;
   auto type = problem[1] ? ffi::DataType::BF16 : ffi::DataType::F32;
   bool types = a.element_type() == type && b.element_type() == type && out->element_type() == type;
-  if (!types || !Fits(a, first) || !Fits(b, second) || !Fits(*out, result))
-    return ffi::Error::InvalidArgument("convolution: the arrays are not those of the problem");
-  auto failure = Guarded([&] { Run(problem.begin(), a.untyped_data(), b.untyped_data(), out->untyped_data()); });
-  if (failure.empty()) return ffi::Error::Success();
-  return ffi::Error::Internal("convolution by oneDNN: " + failure);
+  if (!types || !Fits(a, first) || !Fits(b, second) || !Fits(*out, result)) return Mismatch();
+  return ToFfiError(
+      Guarded([&] { Run(problem.begin(), a.untyped_data(), b.untyped_data(), out->untyped_data()); }));
+}
+
+ffi::Error ConvBias(ffi::Span<const int64_t> problem, ffi::AnyBuffer x, ffi::AnyBuffer w, ffi::AnyBuffer bias,
+                    ffi::RemainingArgs rest, ffi::Result<ffi::AnyBuffer> out) {
+  if (problem.size() != kProblemSize) return ffi::Error::InvalidArgument("convolution: not a problem");
+  Problem p(problem.begin());
+  auto type = problem[1] ? ffi::DataType::BF16 : ffi::DataType::F32;
+  bool fits = p.kind == kForward && (p.epilogue & kBias) && x.element_type() == type && w.element_type() == type &&
+              out->element_type() == type && bias.element_type() == ffi::DataType::F32 && Fits(x, p.x) &&
+              Fits(w, p.w) && Fits(bias, {p.w[3]}) && Fits(*out, p.y) &&
+              rest.size() == size_t(p.epilogue & kResidual ? 1 : 0);
+  void* residual = nullptr;
+  if (fits && rest.size() == 1) {
+    auto buffer = rest.get<ffi::AnyBuffer>(0);
+    fits = buffer.has_value() && buffer->element_type() == type && Fits(*buffer, p.y);
+    if (fits) residual = buffer->untyped_data();
+  }
+  if (!fits) return Mismatch();
+  return ToFfiError(Guarded([&] {
+    Run(problem.begin(), x.untyped_data(), w.untyped_data(), out->untyped_data(), bias.untyped_data(), residual);
+  }));
 }
 
 }  // namespace
@@ -219,6 +271,15 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(JaxResnetConv, Conv,
                                   .Attr<ffi::Span<const int64_t>>("problem")
                                   .Arg<ffi::AnyBuffer>()
                                   .Arg<ffi::AnyBuffer>()
+                                  .Ret<ffi::AnyBuffer>());
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(JaxResnetConvBias, ConvBias,
+                              ffi::Ffi::Bind()
+                                  .Attr<ffi::Span<const int64_t>>("problem")
+                                  .Arg<ffi::AnyBuffer>()
+                                  .Arg<ffi::AnyBuffer>()
+                                  .Arg<ffi::AnyBuffer>()
+                                  .RemainingArgs()
                                   .Ret<ffi::AnyBuffer>());
 
 // Call once, before anything else.
@@ -237,7 +298,12 @@ extern "C" int jax_resnet_is_supported(const int64_t* problem) {
          }).empty();
 }
 
-// Computes on bare pointers, for the self-test; returns 0 on success.
+// Both on bare pointers, for the self-test; they return 0 on success.
 extern "C" int jax_resnet_run(const int64_t* problem, void* a, void* b, void* out) {
   return !Guarded([&] { Run(problem, a, b, out); }).empty();
+}
+
+extern "C" int jax_resnet_run_with_bias(const int64_t* problem, void* x, void* w, void* bias, void* residual,
+                                        void* out) {
+  return !Guarded([&] { Run(problem, x, w, out, bias, residual); }).empty();
 }

@@ -13,12 +13,14 @@ import numpy as np
 from jax_resnet._text import first_line
 from jax_resnet.layers.onednn.build import UnavailableError, build
 
-__all__ = ["CONV", "Extension", "load", "thread_count"]
+__all__ = ["CONV", "CONV_BIAS", "Extension", "load", "thread_count"]
 
 CONV = "jax_resnet_onednn_conv"
+CONV_BIAS = "jax_resnet_onednn_conv_bias"
 NORM_FORWARD, NORM_BACKWARD = "jax_resnet_norm_forward", "jax_resnet_norm_backward"
 _HANDLERS = {
     CONV: "JaxResnetConv",
+    CONV_BIAS: "JaxResnetConvBias",
     NORM_FORWARD: "JaxResnetNormForward",
     NORM_BACKWARD: "JaxResnetNormBackward",
 }

@@ -5,10 +5,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["DTYPES", "KINDS", "convolve", "pack_problem"]
+__all__ = ["BIAS", "DTYPES", "KINDS", "RELU", "RESIDUAL", "convolve", "pack_problem"]
 
 KINDS = ("forward", "input_gradient", "weight_gradient")
 DTYPES = ("float32", "bfloat16")
+# What follows a forward convolution, a bit each.
+BIAS, RESIDUAL, RELU = 1, 2, 4
 
 
 def pack_problem(
@@ -19,8 +21,9 @@ def pack_problem(
     strides: Sequence[int],
     dilation: Sequence[int],
     padding: Sequence[Sequence[int]],
+    epilogue: int = 0,
 ) -> np.ndarray:
-    """Returns the 23 integers; ``Problem`` in conv.cc reads them.
+    """Returns the 24 integers; ``Problem`` in conv.cc reads them.
 
     Args:
         kind: One of ``KINDS``.
@@ -30,11 +33,13 @@ def pack_problem(
         strides: Strides of the two spatial axes.
         dilation: Dilation of the two spatial axes; 1 for dense kernels.
         padding: Pairs (before, after) of the two spatial axes.
+        epilogue: Sum of ``BIAS``, ``RESIDUAL`` and ``RELU``; 0 for the convolution alone.
     """
     before, after = zip(*padding, strict=True)
     numbers = [KINDS.index(kind), DTYPES.index(dtype), groups]
     for part in (*shapes, strides, dilation, before, after):
         numbers += part
+    numbers.append(epilogue)
     return np.array(numbers, np.int64)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import ml_dtypes
 import numpy as np
-from problem import DTYPES, KINDS, convolve, pack_problem  # type: ignore[import-not-found]
+from problem import BIAS, DTYPES, KINDS, RELU, RESIDUAL, convolve, pack_problem  # type: ignore[import-not-found]
 
 __all__ = [
     "CONVOLUTIONS",
@@ -50,6 +50,7 @@ def main(dnnl: str, extension: str) -> int:
             check_convolution(library, random, *case)
             for case in itertools.product(CONVOLUTIONS, KINDS, DTYPES)
         ),
+        *(check_epilogue(library, random, *case) for case in itertools.product(CONVOLUTIONS, DTYPES)),
         *(check_norm(library, random, *case) for case in itertools.product(NORMS, DTYPES)),
     ]
     for problem in filter(None, problems):
@@ -62,15 +63,8 @@ def check_convolution(
     library: ctypes.CDLL, random: np.random.Generator, case: tuple, kind: str, dtype: str
 ) -> str | None:
     """Returns what is wrong with an operation; None if nothing is, or if there is no kernel for it."""
-    n, size, inputs, outputs, taps, stride, (low, high), dilation, groups = case
-    new_size = (size + low + high - (taps - 1) * dilation - 1) // stride + 1
-    shapes = (
-        (n, size, size, inputs),
-        (taps, taps, inputs // groups, outputs),
-        (n, new_size, new_size, outputs),
-    )
+    groups, shapes, window = _arguments(case)
     x, w, y = (random.standard_normal(shape, np.float32).astype(NUMPY_DTYPES[dtype]) for shape in shapes)
-    window = ((stride, stride), (dilation, dilation), ((low, high), (low, high)))
     problem = pack_problem(kind, dtype, groups, shapes, *window)
     if not library.jax_resnet_is_supported(_pointer(problem)):
         return None
@@ -79,6 +73,25 @@ def check_convolution(
     a, b = {"forward": (x, w), "input_gradient": (y, w), "weight_gradient": (x, y)}[kind]
     name = f"{dtype} {kind} of {case}"
     if library.jax_resnet_run(*map(_pointer, (problem, a, b, out))) != 0:
+        return f"{name} failed"
+    return _difference(name, [out], [expected], CONVOLUTION_ERROR[dtype])
+
+
+def check_epilogue(library: ctypes.CDLL, random: np.random.Generator, case: tuple, dtype: str) -> str | None:
+    """Returns what is wrong with a convolution, bias, residual and ReLU in one; None if nothing is."""
+    groups, shapes, window = _arguments(case)
+    x, w, residual = (
+        random.standard_normal(shape, np.float32).astype(NUMPY_DTYPES[dtype]) for shape in shapes
+    )
+    bias = random.standard_normal(shapes[1][3], np.float32)
+    problem = pack_problem("forward", dtype, groups, shapes, *window, BIAS + RESIDUAL + RELU)
+    if not library.jax_resnet_is_supported(_pointer(problem)):
+        return None
+    wide = [v.astype(np.float32) for v in (x, w, residual)]
+    expected = np.maximum(convolve("forward", *wide, groups, *window) + bias + wide[2], 0)
+    out = np.full(expected.shape, np.nan, x.dtype)
+    name = f"{dtype} forward with bias of {case}"
+    if library.jax_resnet_run_with_bias(*map(_pointer, (problem, x, w, bias, residual, out))) != 0:
         return f"{name} failed"
     return _difference(name, [out], [expected], CONVOLUTION_ERROR[dtype])
 
@@ -113,6 +126,18 @@ def check_norm(library: ctypes.CDLL, random: np.random.Generator, shape: tuple, 
         (given[2], given[0], y_given, scale, mean, var),
         (gx, gscale, gbias, passed),
     )
+
+
+def _arguments(case: tuple) -> tuple[int, tuple, tuple]:
+    """Groups, shapes of x, w and y, and the window of one of ``CONVOLUTIONS``."""
+    n, size, inputs, outputs, taps, stride, (low, high), dilation, groups = case
+    new_size = (size + low + high - (taps - 1) * dilation - 1) // stride + 1
+    shapes = (
+        (n, size, size, inputs),
+        (taps, taps, inputs // groups, outputs),
+        (n, new_size, new_size, outputs),
+    )
+    return groups, shapes, ((stride, stride), (dilation, dilation), ((low, high), (low, high)))
 
 
 def _pointer(array: np.ndarray) -> ctypes.c_void_p:
