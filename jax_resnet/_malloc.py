@@ -7,12 +7,11 @@ touches: up to a third of the time of a ResNet on CPU. A few settings of ``mallo
 
 import contextlib
 import ctypes
-import importlib.metadata
 import os
 import platform
 import sys
 
-__all__ = ["ENVIRONMENT_VARIABLE", "keep_for_extension", "keep_freed_memory", "malloc_state"]
+__all__ = ["ENVIRONMENT_VARIABLE", "keep_freed_memory", "malloc_state"]
 
 ENVIRONMENT_VARIABLE = "JAX_RESNET_MALLOC"
 
@@ -39,17 +38,6 @@ def keep_freed_memory() -> str:
     if _state.startswith(_LEFT):
         _state = _keep_freed_memory()
     return _state
-
-
-def keep_for_extension() -> None:
-    """``keep_freed_memory`` where the wheels of the convolutions' extension are installed.
-
-    Importing the layers calls it: whoever has asked for fast convolutions on CPU (``pip install '.[cpu]'``)
-    gets the memory that makes them fast, and nobody else a ``malloc`` that differs.
-    """
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-        importlib.metadata.version("onednn-cpu-gomp")
-        keep_freed_memory()
 
 
 def malloc_state() -> str:

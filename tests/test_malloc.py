@@ -71,11 +71,13 @@ def test_importing_the_package_sets_nothing():
 WANTED = any(found.name == "onednn-cpu-gomp" for found in importlib.metadata.distributions())
 WITHOUT = """
 import importlib.metadata
+import sys
 
-def version(name):
+def files(name):
     raise importlib.metadata.PackageNotFoundError(name)
 
-importlib.metadata.version = version
+importlib.metadata.files = files
+sys.prefix = "/nowhere"
 """
 USE = "import jax, jax_resnet.models, jax_resnet._malloc as m; print(m.malloc_state())"
 

@@ -133,8 +133,8 @@ def compiled_folder() -> Path:
 
     parts = [jax.__version__, jaxlib.__version__, build.processor()]
     with contextlib.suppress(build.UnavailableError, OSError):
-        recipe, wheels, compiler = build.Recipe(), build.find_wheels(), build.find_compiler()
-        parts.append(build.cache_key(recipe, wheels, compiler, processor=parts[-1]))
+        recipe, onednn, compiler = build.Recipe(), build.find_onednn(), build.find_compiler()
+        parts.append(build.cache_key(recipe, onednn, compiler, processor=parts[-1]))
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
     return cache.cache_folder().parent / "compiled" / key
 

@@ -2,11 +2,15 @@
 
 import hashlib
 import importlib.metadata
+import logging
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,21 +23,24 @@ from jax_resnet.layers.onednn import cache
 
 __all__ = [
     "HERE",
+    "OneDnn",
     "Recipe",
     "UnavailableError",
-    "Wheels",
     "build",
     "cache_key",
     "check_extension",
     "check_platform",
     "compile_extension",
     "find_compiler",
+    "find_installed",
+    "find_onednn",
     "find_wheels",
     "processor",
 ]
 
 HERE = Path(__file__).parent
 _COMPILE_SECONDS, _TEST_SECONDS = 300, 60
+_log = logging.getLogger("jax_resnet")
 
 
 class UnavailableError(JaxResnetError):
@@ -68,13 +75,13 @@ class Recipe(NamedTuple):
         return (*self.sources, *(HERE / name for name in others))
 
 
-class Wheels(NamedTuple):
-    """The installed wheels of oneDNN.
+class OneDnn(NamedTuple):
+    """An installed oneDNN.
 
     Attributes:
         library: The shared library.
         include: Folder of the headers.
-        version: Version of the wheels.
+        version: Its version, for a wheel that of the wheel.
     """
 
     library: Path
@@ -93,7 +100,7 @@ def check_platform(system: str = sys.platform, machine: str | None = None) -> No
         raise UnavailableError(f"oneDNN has wheels for x86-64 Linux only, not {machine} {system}")
 
 
-def find_wheels(library: str = "onednn-cpu-gomp", headers: str = "onednn-devel-cpu-gomp") -> Wheels:
+def find_wheels(library: str = "onednn-cpu-gomp", headers: str = "onednn-devel-cpu-gomp") -> OneDnn:
     """Returns the installed wheels of oneDNN, found by their names.
 
     Raises:
@@ -110,7 +117,52 @@ def find_wheels(library: str = "onednn-cpu-gomp", headers: str = "onednn-devel-c
             raise UnavailableError(f"{wheel} has no {ending[1:]}")
         found.append(paths[0])
     shared, header = found
-    return Wheels(shared, header.parents[2], importlib.metadata.version(library))
+    return OneDnn(shared, header.parents[2], importlib.metadata.version(library))
+
+
+def find_installed(prefixes: Sequence[Path]) -> OneDnn:
+    """Returns a oneDNN of version 3 that another package manager has installed, as conda or Debian do.
+
+    Args:
+        prefixes: Folders with ``include`` and ``lib`` in them; the first with both parts is taken.
+
+    Raises:
+        UnavailableError: There is none, or only of another version.
+    """
+    other = ""
+    for prefix in prefixes:
+        try:
+            header = (prefix / "include/oneapi/dnnl/dnnl_version.h").read_text()
+        except (OSError, UnicodeDecodeError):
+            continue
+        numbers = dict(re.findall(r"#define DNNL_VERSION_(MAJOR|MINOR|PATCH) (\d+)", header))
+        version = ".".join(numbers.get(part, "?") for part in ("MAJOR", "MINOR", "PATCH"))
+        libraries = [
+            path
+            for folder in (f"lib/{platform.machine()}-linux-gnu", "lib64", "lib")
+            if (path := prefix / folder / "libdnnl.so.3").exists()
+        ]
+        if numbers.get("MAJOR") == "3" and libraries:
+            return OneDnn(libraries[0].resolve(), prefix / "include", version)
+        other = f"; the oneDNN {version} in {prefix} is none of version 3"
+    raise UnavailableError(f"no oneDNN is installed here{other}")
+
+
+def find_onednn() -> OneDnn:
+    """Returns the oneDNN of the extra ``cpu``, else another that is installed.
+
+    Raises:
+        UnavailableError: There is none.
+    """
+    try:
+        return find_wheels()
+    except UnavailableError as error:
+        prefixes = [sys.prefix, os.environ.get("CONDA_PREFIX", ""), "/usr/local", "/usr"]
+        try:
+            return find_installed([Path(prefix) for prefix in dict.fromkeys(prefixes) if prefix])
+        except UnavailableError as other:
+            version = str(other).partition("; ")[2]
+            raise UnavailableError(f"{error}{'; ' + version if version else ''}") from None
 
 
 def find_compiler() -> str:
@@ -136,7 +188,7 @@ def processor() -> str:
 
 def cache_key(
     recipe: Recipe,
-    wheels: Wheels,
+    onednn: OneDnn,
     compiler: str,
     *,
     processor: str,
@@ -148,7 +200,7 @@ def cache_key(
     parts = (
         *(path.read_text(encoding="utf-8") for path in recipe.read_by_build()),
         jaxlib_version,
-        wheels.version,
+        onednn.version,
         f"{real} {stat.st_size} {stat.st_mtime_ns}",
         " ".join(recipe.flags),
         processor,
@@ -156,8 +208,8 @@ def cache_key(
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
 
 
-def build(recipe: Recipe | None = None) -> tuple[Path, Wheels]:
-    """Returns the compiled and tested extension, from the cache where it is intact there, and its wheels.
+def build(recipe: Recipe | None = None) -> tuple[Path, OneDnn]:
+    """Returns the compiled and tested extension, from the cache where it is intact there, and its oneDNN.
 
     A build happens in a folder of its own. After the self-test its file moves to its final name in one
     step, so that several processes at once, or one that is killed, leave only good files behind.
@@ -166,42 +218,45 @@ def build(recipe: Recipe | None = None) -> tuple[Path, Wheels]:
         UnavailableError: Something that this needs is missing or fails.
     """
     check_platform()
-    recipe, wheels, compiler = recipe or Recipe(), find_wheels(), find_compiler()
+    recipe, onednn, compiler = recipe or Recipe(), find_onednn(), find_compiler()
     try:
         folder = cache.cache_folder()
-        key = cache_key(recipe, wheels, compiler, processor=processor())
+        key = cache_key(recipe, onednn, compiler, processor=processor())
         built = cache.find(folder, key)
         if built is None:
+            start = time.monotonic()
             with cache.work_folder(folder) as work:
                 fresh = work / "extension.so"
-                compile_extension(recipe, compiler, wheels, fresh)
-                check_extension(wheels, fresh)
+                compile_extension(recipe, compiler, onednn, fresh)
+                check_extension(onednn, fresh)
                 built = cache.keep(fresh, folder, key)
+            seconds = time.monotonic() - start
+            _log.warning("compiled the fast convolutions in %.0f s, kept in %s", seconds, folder)
     except (OSError, RuntimeError) as error:
         raise UnavailableError(first_line(error)) from error
-    return built, wheels
+    return built, onednn
 
 
-def compile_extension(recipe: Recipe, compiler: str, wheels: Wheels, target: Path) -> None:
+def compile_extension(recipe: Recipe, compiler: str, onednn: OneDnn, target: Path) -> None:
     """Compiles the extension to the file ``target``.
 
     Raises:
         UnavailableError: The compiler fails.
     """
-    includes = [f"-I{wheels.include}", f"-I{jax.ffi.include_dir()}"]
+    includes = [f"-I{onednn.include}", f"-I{jax.ffi.include_dir()}"]
     # oneDNN is named by its path: it is loaded before the extension, which then need not find it.
     sources = [str(path) for path in recipe.sources]
-    command = [compiler, *recipe.flags, *includes, *sources, str(wheels.library), "-o", str(target)]
+    command = [compiler, *recipe.flags, *includes, *sources, str(onednn.library), "-o", str(target)]
     _run(command, "compilation", _COMPILE_SECONDS)
 
 
-def check_extension(wheels: Wheels, extension: Path) -> None:
+def check_extension(onednn: OneDnn, extension: Path) -> None:
     """Runs the self-test in a process of its own.
 
     Raises:
         UnavailableError: It fails or crashes.
     """
-    command = [sys.executable, str(HERE / "selftest.py"), str(wheels.library), str(extension)]
+    command = [sys.executable, str(HERE / "selftest.py"), str(onednn.library), str(extension)]
     _run(command, "self-test", _TEST_SECONDS)
 
 

@@ -65,9 +65,9 @@ def thread_count() -> int:
 @functools.cache
 def _load_once() -> Extension:
     try:
-        path, wheels = build()
+        path, onednn = build()
         # oneDNN first: then the extension finds it loaded.
-        ctypes.CDLL(str(wheels.library))
+        ctypes.CDLL(str(onednn.library))
         library = ctypes.CDLL(str(path))
         threads = thread_count()
         library.jax_resnet_configure(threads, int(threads > _MAX_THREADS_PER_CALLER))
@@ -78,7 +78,7 @@ def _load_once() -> Extension:
         return Extension(None, str(error))
     except Exception as error:  # Whatever it is, plain JAX works.
         return Extension(None, f"loading it failed: {first_line(error)}")
-    return Extension(library, f"oneDNN {wheels.version} with {threads} thread{'s' * (threads > 1)}")
+    return Extension(library, f"oneDNN {onednn.version} with {threads} thread{'s' * (threads > 1)}")
 
 
 @functools.cache

@@ -1,9 +1,11 @@
 """How the extension is compiled, and what happens where it cannot be."""
 
 import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -39,6 +41,43 @@ def test_missing_wheels_are_named_with_the_command_that_installs_them():
         build.find_wheels(library="no-such-wheel")
     with pytest.raises(build.UnavailableError, match="numpy has no libdnnl"):
         build.find_wheels(library="numpy")
+
+
+@pytest.fixture
+def prefix(tmp_path):
+    """The folder of another package manager, with the files of oneDNN's wheels in it."""
+    wheels = build.find_wheels()
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "libdnnl.so.3").symlink_to(wheels.library)
+    shutil.copytree(wheels.include, tmp_path / "include")
+    return tmp_path
+
+
+@needs_onednn
+def test_the_onednn_of_another_package_manager_is_found(prefix):
+    found = build.find_installed([Path("/nowhere"), prefix])
+    assert found.library == build.find_wheels().library
+    assert found.include == prefix / "include"
+    assert found.version.startswith("3.")
+
+
+@needs_onednn
+def test_an_older_onednn_is_named(prefix):
+    header = prefix / "include/oneapi/dnnl/dnnl_version.h"
+    header.write_text(header.read_text().replace("VERSION_MAJOR 3", "VERSION_MAJOR 2"))
+    with pytest.raises(build.UnavailableError, match=r"the oneDNN 2\.\d.* in .* is none of version 3"):
+        build.find_installed([prefix])
+    with pytest.raises(build.UnavailableError, match=r"no oneDNN is installed here$"):
+        build.find_installed([prefix / "lib"])
+
+
+@needs_onednn
+@pytest.mark.slow
+def test_the_extension_is_built_with_it(prefix, tmp_path):
+    installed = build.find_installed([prefix])
+    fresh = tmp_path / "extension.so"
+    build.compile_extension(build.Recipe(), build.find_compiler(), installed, fresh)
+    build.check_extension(installed, fresh)
 
 
 @pytest.mark.parametrize(
