@@ -1,4 +1,4 @@
-"""How cost grows with the batch, depth, cardinality and processes, and what depth costs to compile."""
+"""How the cost of a training step grows, and what depth costs to compile."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -12,10 +12,12 @@ from experiments.program.console import Console
 
 __all__ = ["growth_rows", "time_depth", "time_growth"]
 
-BATCHES = (16, 32, 64, 128, 256)
+BATCHES = (1, 4, 16, 64, 256, 1024)
 DEPTHS = (20, 32, 56, 110)
+WIDTHS = (1, 2, 4, 8)
 # All are 128 channels wide: only the number of groups of the 3x3 convolutions changes.
-CARDINALITIES = (1, 2, 4, 8, 16, 32)
+CARDINALITIES = (1, 2, 4, 8, 16, 32, 64)
+IMAGE_SIZES = (32, 64, 112, 224)
 PROCESSES = (1, 2)
 COMPILED = ("resnet20", "resnet56", "resnet110", "resnet1202", "preact_resnet164", "preact_resnet1001")
 # Written out, these take many minutes to compile.
@@ -29,15 +31,21 @@ def time_growth(config: BenchConfig, console: Console) -> list[Row]:
     rows: list[Row] = []
     for dtype in config.dtype:
 
-        def case(arch: str, batch_size: int = batch_size, dtype: Any = dtype, **options: Any) -> Case:
-            return Case("jax_resnet", arch, batch_size, dtype=dtype, conv=config.conv[0], options=options)
+        def case(
+            arch: str, images: int = batch_size, dtype: Any = dtype, size: int = 32, **options: Any
+        ) -> Case:
+            return Case(
+                "jax_resnet", arch, images, dtype, conv=config.conv[0], options=options, image_size=size
+            )
 
         sweeps: dict[str, dict[int, Case]] = {
             "batch, resnet20": {n: case("resnet20", n) for n in BATCHES},
             "depth, resnet": {n: case(f"resnet{n}") for n in DEPTHS},
+            "width, wrn_16": {n: case(f"wrn_16_{n}", 32) for n in WIDTHS},
             "cardinality, resnext29, 128 wide": {
                 n: case(f"resnext29_{n}x{128 // n}d", 32, variant="pytorch_cifar") for n in CARDINALITIES
             },
+            "image size, resnet20": {n: case("resnet20", 16, size=n) for n in IMAGE_SIZES},
         }
         for varied, cases in sweeps.items():
             console.line(f"{dtype}: {varied}: {', '.join(map(str, cases))}")
@@ -73,6 +81,8 @@ def growth_rows(varied: str, dtype: str, timings: Iterable[tuple[int, Timing]], 
             "step (ms)": 1e3 * timing.median,
             "spread (%)": 100 * timing.spread,
             "images/s": (images or timing.case.batch_size) / timing.median,
+            "GFLOP/s": timing.gflops * (images or timing.case.batch_size) / timing.case.batch_size,
+            "to the first step's end (s)": timing.start_seconds,
             "peak memory (MiB)": timing.peak_bytes / 2**20,
         }
         row["step to first"] = row["step (ms)"] / (rows[0]["step (ms)"] if rows else row["step (ms)"])
