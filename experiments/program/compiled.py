@@ -9,6 +9,7 @@ import atexit
 import contextlib
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -23,10 +24,11 @@ __all__ = [
     "OFF",
     "CompiledPrograms",
     "close_compiled",
-    "compiled_folder",
     "keep_compiled",
+    "key",
     "make_room",
     "publish",
+    "user_folder",
 ]
 
 AUTO, OFF = "auto", "off"
@@ -34,6 +36,7 @@ LARGEST_BYTES = 256 * 2**20  # all of it is read at every start; a setting of a 
 # JAX's own limit of a second leaves out most of what a start consists of.
 SHORTEST_SECONDS = 0.02
 _WORK_PREFIX, _WORK_DAYS = "process-", 7
+_NAME = re.compile(r"(?P<program>.+-cache)\.(?P<checksum>[0-9a-f]{8})")
 
 _programs: "CompiledPrograms | None" = None
 
@@ -54,8 +57,9 @@ def keep_compiled(where: str = AUTO) -> None:
     if where == OFF or config.jax_compilation_cache_dir or not config.jax_enable_compilation_cache:
         return
     try:
-        folder = compiled_folder() if where == AUTO else Path(where).expanduser()
-        _programs = CompiledPrograms(folder)
+        base = user_folder() if where == AUTO else Path(where).expanduser() / "jax_resnet-compiled"
+        make_room(base, LARGEST_BYTES)
+        _programs = CompiledPrograms(base / key())
     except OSError as error:
         if where == AUTO:
             return
@@ -84,7 +88,9 @@ class CompiledPrograms:
     """A folder of compiled programs, and this process's copy of it."""
 
     def __init__(self, folder: Path) -> None:
-        """Removes what is damaged, too old or too much, and copies the rest.
+        """Removes damaged programs and the copies of killed processes, and copies the rest.
+
+        Files of other names are somebody's and stay.
 
         Raises:
             OSError: The folder cannot be written.
@@ -92,26 +98,25 @@ class CompiledPrograms:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         _remove_old_work(folder)
-        make_room(folder.parent if folder.parent.name == "compiled" else folder, LARGEST_BYTES)
         self.work = Path(tempfile.mkdtemp(prefix=_WORK_PREFIX, dir=folder))
         self._known: set[str] = set()
         for file in sorted(folder.iterdir()):
-            name, _, checksum = file.name.rpartition(".")
+            named = _NAME.fullmatch(file.name)
             with contextlib.suppress(OSError):
-                if not file.is_file():
+                if named is None or not file.is_file():
                     continue
-                if name and checksum == _checksum(file):
-                    _link(file, self.work / name)
-                    self._known.add(name)
+                if named["checksum"] == _checksum(file):
+                    self._link(file, self.work / named["program"])
+                    self._known.add(named["program"])
                 else:
                     file.unlink()
 
     def publish(self) -> None:
         """Gives what this process has compiled to the next ones. A full disk keeps it from that, no more."""
-        for file in sorted(self.work.glob("*")):
+        for file in sorted(self.work.glob("*-cache")):
             if file.name not in self._known:
                 with contextlib.suppress(OSError):
-                    _link(file, self.folder / f"{file.name}.{_checksum(file)}")
+                    self._link(file, self.folder / f"{file.name}.{_checksum(file)}")
                 self._known.add(file.name)
 
     def close(self) -> None:
@@ -119,34 +124,56 @@ class CompiledPrograms:
         self.publish()
         shutil.rmtree(self.work, ignore_errors=True)
 
+    def _link(self, source: Path, target: Path) -> None:
+        """Gives a file a second name; a copy where the file system has no hard links."""
+        try:
+            os.link(source, target)
+        except FileExistsError:
+            return
+        except OSError:
+            draft = self.work / "draft"
+            shutil.copyfile(source, draft)
+            draft.replace(target)
 
-def compiled_folder() -> Path:
-    """The folder of programs for these versions and this processor.
 
-    JAX's key of a program has the program and the compiler's options in it. What our convolutions add, the
-    extension that a program calls and the instruction sets that both are made for, is in the folder's name.
+def user_folder() -> Path:
+    """The folder of compiled programs in the user's cache."""
+    from jax_resnet.layers.onednn.cache import cache_folder
+
+    return cache_folder().parent / "compiled"
+
+
+def key() -> str:
+    """What a compiled program depends on, apart from what is in JAX's own key.
+
+    That has the program and the compiler's options in it. Our convolutions add the extension that a program
+    calls, and the instruction sets that both are made for.
     """
     import jax
     import jaxlib
 
-    from jax_resnet.layers.onednn import build, cache
+    from jax_resnet.layers.onednn import build
 
     parts = [jax.__version__, jaxlib.__version__, build.processor()]
     with contextlib.suppress(build.UnavailableError, OSError):
         recipe, onednn, compiler = build.Recipe(), build.find_onednn(), build.find_compiler()
         parts.append(build.cache_key(recipe, onednn, compiler, processor=parts[-1]))
-    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-    return cache.cache_folder().parent / "compiled" / key
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
-def make_room(folder: Path, largest: int) -> None:
-    """Deletes the files that were written first, until ``folder`` holds at most ``largest`` bytes."""
+def make_room(base: Path, largest: int) -> None:
+    """Deletes the programs that were compiled first, until all under ``base`` take ``largest`` bytes at most.
+
+    Args:
+        base: A folder with a folder per key.
+        largest: Their size in bytes.
+    """
     files: list[tuple[float, int, Path]] = []
-    for file in folder.rglob("*"):
-        if not file.parent.name.startswith(_WORK_PREFIX):
+    for file in base.glob("*/*"):
+        if _NAME.fullmatch(file.name):
             with contextlib.suppress(OSError):  # another program is making room too
                 status = file.stat()
-                files += [(status.st_mtime, status.st_size, file)] if file.is_file() else []
+                files.append((status.st_mtime, status.st_size, file))
     excess = sum(size for _, size, _ in files) - largest
     for _, size, file in sorted(files):
         if excess <= 0:
@@ -166,15 +193,3 @@ def _remove_old_work(folder: Path) -> None:
 
 def _checksum(file: Path) -> str:
     return f"{zlib.crc32(file.read_bytes()):08x}"
-
-
-def _link(source: Path, target: Path) -> None:
-    """Gives a file a second name; a copy where the file system has no hard links."""
-    try:
-        os.link(source, target)
-    except FileExistsError:
-        return
-    except OSError:
-        draft = target.with_name(f"{_WORK_PREFIX}{os.getpid()}-{target.name}")
-        shutil.copyfile(source, draft)
-        draft.replace(target)
