@@ -7,7 +7,7 @@ from pathlib import Path
 from jax_resnet import layers
 
 ALLOWED = {"jax", "jaxlib", "flax", "numpy", "ml_dtypes", "jax_resnet", "problem"}
-SHARED = ("layers", "errors", "_text", "_files")
+SHARED = ("layers", "errors", "_text", "_files", "_malloc")
 
 
 def test_the_layers_import_jax_flax_numpy_and_the_shared_helpers_only():
