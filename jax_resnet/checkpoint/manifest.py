@@ -76,14 +76,15 @@ def _read(folder: Path) -> dict[str, tuple[int, int]] | None:
         return None
     try:
         listing = json.loads((folder / NAME).read_bytes())
-        valid = isinstance(listing, dict) and bool(listing)
-        return (
-            {name: (int(size), int(checksum)) for name, (size, checksum) in listing.items()}
-            if valid
-            else None
-        )
-    except (ValueError, TypeError, RecursionError):
+    except (ValueError, RecursionError):
         return None
+    valid = isinstance(listing, dict) and listing and all(map(_is_entry, listing.values()))
+    return {name: (size, checksum) for name, (size, checksum) in listing.items()} if valid else None
+
+
+def _is_entry(entry: object) -> bool:
+    """Whether it is a size and a checksum: integers, nothing that could become one."""
+    return isinstance(entry, list) and [type(number) for number in entry] == [int, int]
 
 
 def _difference(folder: Path, name: str, size: int, checksum: int) -> str:

@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,7 @@ def quiet_orbax() -> None:
     It logs each of them, and when one array of a save or restore fails, the others end without anybody to
     report to.
     """
+    warnings.filterwarnings("ignore", r"coroutine '\w+Handler\.\w+' was never awaited", RuntimeWarning)
     logging.getLogger("absl").addFilter(_is_news)  # the same filter is added once
     logging.getLogger("asyncio").addFilter(_is_news)
     if not isinstance(sys.unraisablehook, _WithoutLateArrays):
@@ -39,9 +41,12 @@ def _is_late(dropped: Any) -> bool:
     error = dropped.exc_value
     if isinstance(error, RuntimeError) and str(error) == "Event loop is closed":
         return True
-    # Python closes a coroutine that nobody awaits any more, which orbax reports as an error in reading.
+    # Python closes a coroutine that nobody awaits any more, which orbax reports as an error in reading, and
+    # warns of one that nobody ever awaited.
     code = getattr(dropped.object, "cr_code", None)
-    return code is not None and ORBAX in code.co_filename and isinstance(error.__cause__, GeneratorExit)
+    if code is None or ORBAX not in code.co_filename:
+        return False
+    return isinstance(error, RuntimeWarning) or isinstance(error.__cause__, GeneratorExit)
 
 
 def _is_news(record: logging.LogRecord) -> bool:

@@ -1,6 +1,8 @@
 """What orbax raises is not printed a second time; what others drop still is."""
 
+import gc
 import sys
+import warnings
 
 import pytest
 
@@ -40,6 +42,20 @@ def abandon(file):
 
 def test_an_array_that_nobody_waits_for_any_more_is_not_printed(printed):
     abandon("/site-packages/orbax/checkpoint/_src/serialization/serialization.py")
+    assert not printed
+
+
+def test_an_array_that_nobody_has_waited_for_is_no_warning(printed):
+    names = {}
+    file = "/site-packages/orbax/checkpoint/_src/serialization/jax_array_handlers.py"
+    exec(compile("class ArrayHandler:\n    async def metadata(self):\n        pass\n", file, "exec"), names)
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        quiet.quiet_orbax()
+        del_soon = names["ArrayHandler"]().metadata()
+        del del_soon
+        gc.collect()
+    assert not shown
     assert not printed
 
 
