@@ -78,8 +78,12 @@ class TensorBoard:
     def close(self) -> None:
         """Writes what is left."""
         for writer in self._writers.values():
-            with contextlib.suppress(OSError):  # it would hide the error that ends the run
+            # On a full disk an error would hide the one that ends the run; and where tensorboardX cannot
+            # flush it leaves the file open, which Python would then report at any later time.
+            with contextlib.suppress(OSError):
                 writer.close()
+            with contextlib.suppress(OSError, AttributeError):
+                writer._py_recordio_writer.close()
 
 
 def _write(writer: EventsWriter, summary: Any, step: int | None = None) -> None:
