@@ -78,13 +78,14 @@ def _read(folder: Path) -> dict[str, tuple[int, int]] | None:
         listing = json.loads((folder / NAME).read_bytes())
     except (ValueError, RecursionError):
         return None
-    valid = isinstance(listing, dict) and listing and all(map(_is_entry, listing.values()))
+    valid = isinstance(listing, dict) and listing and all(map(_is_entry, listing, listing.values()))
     return {name: (size, checksum) for name, (size, checksum) in listing.items()} if valid else None
 
 
-def _is_entry(entry: object) -> bool:
-    """Whether it is a size and a checksum: integers, nothing that could become one."""
-    return isinstance(entry, list) and [type(number) for number in entry] == [int, int]
+def _is_entry(name: str, entry: object) -> bool:
+    """Whether it is a name that a message can show, and integers, nothing that could become one."""
+    numbers = isinstance(entry, list) and [type(number) for number in entry] == [int, int]
+    return name.isprintable() and numbers
 
 
 def _difference(folder: Path, name: str, size: int, checksum: int) -> str:
