@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable
 from types import FrameType
+from typing import NoReturn
 
 from experiments.program.compiled import close_compiled
 from experiments.program.distributed import exit_distributed
@@ -22,7 +23,11 @@ __all__ = ["ENDING_SIGNALS", "announce", "describe", "exit_code", "print_error",
 # Characters of an error about a setting.
 LONGEST = 1000
 # Signals that ask a program to end; a closed terminal sends SIGHUP, which Windows does not have.
-ENDING_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+ENDING_SIGNALS: tuple[int, ...] = tuple(
+    getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+
+_received: list[int] = []  # the signals that have asked this program to end
 
 
 def start(main: Callable[[], None]) -> None:
@@ -34,6 +39,8 @@ def start(main: Callable[[], None]) -> None:
     for number in ENDING_SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
             signal.signal(number, _terminate)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
     sys.unraisablehook = _repeat_signal
     end_with_launcher()
     keep_freed_memory()  # before jax is imported, which must therefore happen inside main
@@ -43,6 +50,8 @@ def start(main: Callable[[], None]) -> None:
     except Exception as error:
         _end_at_once_from_now_on()
         code = exit_code(error)
+        if code is None and _received:  # a library has made another error of it, as while it was imported
+            _end_by_signal(_received[-1], error)
         exit_distributed(error, describe(error), code)
         if code is None:
             raise
@@ -53,15 +62,17 @@ def start(main: Callable[[], None]) -> None:
         sys.exit(code)
     except KeyboardInterrupt as error:
         _end_at_once_from_now_on()
-        message, code = "interrupted", 130
-        if isinstance(error, Terminated):
-            message, code = f"ended by {signal.Signals(error.number).name}", 128 + error.number
-        exit_distributed(error, message, code)
-        print_error(message)
-        _leave(code)
+        _end_by_signal(error.number if isinstance(error, Terminated) else signal.SIGINT, error)
 
 
-def _leave(code: int) -> None:
+def _end_by_signal(number: int, error: BaseException) -> NoReturn:
+    message = "interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}"
+    exit_distributed(error, message, 128 + number)
+    print_error(message)
+    _leave(128 + number)
+
+
+def _leave(code: int) -> NoReturn:
     """Ends the process without the end of the interpreter.
 
     A signal comes at any time: threads of XLA and tensorstore may be at work, and crash when the interpreter
@@ -75,7 +86,13 @@ def _leave(code: int) -> None:
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
+    _received.append(number)
     raise Terminated(number)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    _received.append(number)
+    raise KeyboardInterrupt
 
 
 def _end_at_once_from_now_on() -> None:
