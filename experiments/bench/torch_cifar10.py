@@ -155,16 +155,12 @@ class Training:
             self.optimizer.step()
             self.schedule.step()
             self.steps += 1
-            self.log({"step": self.steps, "loss": loss.item()})
+            if self.flags.log:
+                with self.flags.log.open("a") as file:
+                    file.write(json.dumps({"step": self.steps, "loss": loss.item()}) + "\n")
             if self.steps % 50 == 0:
                 print(f"step {self.steps}  loss {loss.item():.4f}", flush=True)
         self.seconds += time.perf_counter() - start
-
-    def log(self, record: dict[str, Any]) -> None:
-        """Adds a line to ``--log``."""
-        if self.flags.log:
-            with self.flags.log.open("a") as file:
-                file.write(json.dumps(record) + "\n")
 
 
 def computing_in(dtype: str) -> contextlib.AbstractContextManager[Any]:

@@ -42,7 +42,7 @@ _programs: "CompiledPrograms | None" = None
 
 
 def keep_compiled(where: str = AUTO) -> None:
-    """Turns JAX's compilation cache on, unless JAX has been told of one, as by ``JAX_COMPILATION_CACHE_DIR``.
+    """Turns on JAX's compilation cache, unless one is configured, as by ``JAX_COMPILATION_CACHE_DIR``.
 
     Args:
         where: ``auto`` for the user's cache, which is left where it cannot be written; ``off``; or a folder.
@@ -90,7 +90,7 @@ class CompiledPrograms:
     def __init__(self, folder: Path) -> None:
         """Removes damaged programs and the copies of killed processes, and copies the rest.
 
-        Files of other names are somebody's and stay.
+        Files with other names belong to others and stay.
 
         Raises:
             OSError: The folder cannot be written.

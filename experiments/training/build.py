@@ -115,7 +115,7 @@ class Experiment:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _at(schedule: optim.Schedule, step: Any) -> jax.Array:
-    """A schedule is a dozen small operations, which are compiled at once or each by itself."""
+    """The learning rate at a step, as one program: a schedule consists of a dozen small operations."""
     return schedule(step)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from absl import logging as absl_logging
 
 from experiments.inference.evaluation import Evaluation, evaluate
-from experiments.program.compiled import keep_compiled, publish
+from experiments.program.compiled import keep_compiled
 from experiments.program.console import Console, format_duration
 from experiments.program.errors import ExperimentError
 from experiments.program.memory import peak_memory_bytes
@@ -106,7 +106,6 @@ def finish(experiment: Experiment, loop: Loop, folder: RunFolder, console: Conso
         "hardware": hardware(),
         "versions": versions(),
     }
-    publish()
     results = {"test accuracy": last.accuracy, "validation accuracy": loop.val_accuracy}
     folder.log_settings(
         dataclasses.asdict(config), {name: value for name, value in results.items() if value is not None}

@@ -16,8 +16,8 @@ ORBAX = f"orbax{os.sep}checkpoint"
 def quiet_orbax() -> None:
     """Keeps orbax from printing tracebacks of errors that it raises as well.
 
-    It logs each of them, and when one array of a save or restore fails, the others end without anybody to
-    report to.
+    It logs each of them, and when one array of a save or restore fails, nothing waits for the others any
+    more.
     """
     warnings.filterwarnings("ignore", r"coroutine '\w+Handler\.\w+' was never awaited", RuntimeWarning)
     logging.getLogger("absl").addFilter(_is_news)  # the same filter is added once
@@ -41,8 +41,8 @@ def _is_late(dropped: Any) -> bool:
     error = dropped.exc_value
     if isinstance(error, RuntimeError) and str(error) == "Event loop is closed":
         return True
-    # Python closes a coroutine that nobody awaits any more, which orbax reports as an error in reading, and
-    # warns of one that nobody ever awaited.
+    # Python closes an abandoned coroutine, which orbax reports as an error in reading, and warns about one
+    # that was never awaited.
     code = getattr(dropped.object, "cr_code", None)
     if code is None or ORBAX not in code.co_filename:
         return False

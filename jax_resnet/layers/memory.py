@@ -11,8 +11,8 @@ __all__ = ["keep_memory_for_extension"]
 def keep_memory_for_extension() -> None:
     """Makes ``malloc`` keep freed memory where oneDNN is installed.
 
-    Importing the layers calls it: whoever has asked for fast convolutions on CPU (``pip install '.[cpu]'``)
-    gets the memory that makes them fast, and nobody else a ``malloc`` that differs.
+    Importing the layers calls it. A user who has installed the extra ``cpu`` wants fast convolutions, which
+    need it; for all others ``malloc`` stays as it is.
     """
     with contextlib.suppress(UnavailableError):
         find_onednn()

@@ -23,12 +23,12 @@ async def read():
 
 @pytest.fixture
 def printed(monkeypatch):
-    """What the hook below ours is told of."""
-    told = []
-    monkeypatch.setattr(sys, "unraisablehook", told.append)
+    """What reaches the hook that ours wraps."""
+    reported = []
+    monkeypatch.setattr(sys, "unraisablehook", reported.append)
     quiet.quiet_orbax()
     quiet.quiet_orbax()
-    return told
+    return reported
 
 
 def abandon(file):

@@ -127,8 +127,8 @@ def _read_tar(path: Path, wanted: Collection[str]) -> dict[str, bytes]:
             for count, member in enumerate(tar):
                 if count >= MAX_MEMBERS:
                     raise DataError(f"{path} is refused: it has more than {MAX_MEMBERS:,} members")
-                # Nothing is unpacked; but whoever made such an archive is not to be trusted. tarfile's own
-                # filters came with Python 3.11.4.
+                # Nothing is written to disk, but an archive with such a name was made to do harm. Python
+                # before 3.11.4 lacks tarfile's own filters.
                 if ".." in PurePosixPath(member.name).parts:
                     name = repr(member.name[:100])
                     raise DataError(f"{path} is refused: it has a member that leaves its folder ({name})")

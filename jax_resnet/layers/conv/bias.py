@@ -16,15 +16,12 @@ from jax_resnet.layers.conv.native import can_use, native_conv_bias
 from jax_resnet.layers.conv.plain import plain_conv
 from jax_resnet.layers.conv.primitive import bind_conv
 from jax_resnet.layers.conv.spec import ConvSpec
-from jax_resnet.layers.interpreters import ad, define_primitive, mlir
+from jax_resnet.layers.interpreters import define_primitive, mlir
 from jax_resnet.layers.onednn.problem import BIAS, RELU, RESIDUAL
 from jax_resnet.layers.selection import Implementation, requested_implementation
 from jax_resnet.layers.sharding import is_explicitly_sharded, same_manual_axes
 
 __all__ = ["conv_bias", "conv_bias_p"]
-
-# Only some versions of jax declare its attributes to type checkers.
-_config: Any = jax.config
 
 Padding = Sequence[tuple[int, int]]
 
@@ -94,28 +91,8 @@ def _plain(*args: Any, spec: ConvSpec, relu: bool, implementation: Implementatio
     return _add(plain_conv(x, w, kind="forward", spec=spec, for_cpu=False), *added, relu=relu)
 
 
-@functools.cache
-def _jitted(spec: ConvSpec, relu: bool, implementation: Implementation) -> Callable[..., jax.Array]:
-    return jax.jit(lambda *args: conv_bias_p.bind(*args, spec=spec, relu=relu, implementation=implementation))
-
-
-def _evaluate(*args: Any, spec: ConvSpec, relu: bool, implementation: Implementation) -> jax.Array:
-    if _config.jax_disable_jit:
-        return _plain(*args, spec=spec, relu=relu, implementation=implementation)
-    return _jitted(spec, relu, implementation)(*args)
-
-
 def _abstract(x: Any, w: Any, *_: Any, spec: ConvSpec, relu: bool, implementation: Implementation) -> Any:
     return x.update(shape=(x.shape[0], *spec.output_size, w.shape[3]), weak_type=False)
-
-
-def _batch(args: Sequence[Any], dims: Sequence[int | None], **params: Any) -> tuple[jax.Array, int]:
-    return jax.vmap(functools.partial(_meaning, **params), in_axes=tuple(dims))(*args), 0
-
-
-def _differentiate(primals: Sequence[Any], tangents: Sequence[Any], **params: Any) -> Any:
-    moving = [ad.instantiate_zeros(tangent) for tangent in tangents]
-    return jax.jvp(functools.partial(_meaning, **params), list(primals), moving)
 
 
 def _lower_cpu(ctx: Any, *args: Any, spec: ConvSpec, relu: bool, implementation: Implementation) -> Any:
@@ -131,11 +108,8 @@ def _lower_cpu(ctx: Any, *args: Any, spec: ConvSpec, relu: bool, implementation:
 conv_bias_p = define_primitive(
     "jax_resnet_conv_bias",
     multiple_results=False,
-    evaluate=_evaluate,
     abstract=_abstract,
-    batch=_batch,
     plain=_plain,
+    meaning=_meaning,
     lower_cpu=_lower_cpu,
 )
-if conv_bias_p is not None:
-    ad.primitive_jvps[conv_bias_p] = _differentiate

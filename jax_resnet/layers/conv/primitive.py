@@ -19,9 +19,6 @@ from jax_resnet.layers.selection import Implementation
 
 __all__ = ["bind_conv", "conv_p"]
 
-# Only some versions of jax declare its attributes to type checkers.
-_config: Any = jax.config
-
 
 def bind_conv(
     a: jax.Array, b: jax.Array, kind: Kind, spec: ConvSpec, implementation: Implementation
@@ -32,19 +29,6 @@ def bind_conv(
 
 def _abstract(a: Any, b: Any, *, kind: Kind, spec: ConvSpec, implementation: Implementation) -> Any:
     return a.update(shape=result_shape(kind, a.shape, b.shape, spec), weak_type=False)
-
-
-@functools.cache
-def _jitted(kind: Kind, spec: ConvSpec, implementation: Implementation) -> Any:
-    return jax.jit(lambda a, b: bind_conv(a, b, kind, spec, implementation))
-
-
-def _evaluate(
-    a: jax.Array, b: jax.Array, *, kind: Kind, spec: ConvSpec, implementation: Implementation
-) -> jax.Array:
-    if _config.jax_disable_jit:
-        return plain_conv(a, b, kind=kind, spec=spec, for_cpu=False)
-    return _jitted(kind, spec, implementation)(a, b)
 
 
 def _transpose_a(
@@ -116,7 +100,6 @@ def _lower_cpu(
 conv_p = define_primitive(
     "jax_resnet_conv",
     multiple_results=False,
-    evaluate=_evaluate,
     abstract=_abstract,
     batch=_batch,
     plain=_plain,

@@ -31,9 +31,6 @@ from jax_resnet.layers.sharding import is_explicitly_sharded, same_manual_axes
 
 __all__ = ["Arrays", "FusedSpec", "can_fuse", "cotangent_p", "fused_normalize", "norm_p", "tangent_p"]
 
-# Only some versions of jax declare its attributes to type checkers.
-_config: Any = jax.config
-
 Arrays = Sequence[Any]
 
 
@@ -142,36 +139,14 @@ def _define(
     lower_cpu: Callable[..., Any] | None = None,
 ) -> Any:
     """Defines a primitive that means ``plain``; its ``vmap`` and derivative are those of ``plain``."""
-
-    @functools.cache
-    def jitted(spec: FusedSpec) -> Callable[..., Arrays]:
-        return jax.jit(lambda *args: primitive.bind(*args, spec=spec))
-
-    def evaluate(*args: Any, spec: FusedSpec) -> Arrays:
-        if _config.jax_disable_jit:
-            return plain(*args, spec=spec)
-        return jitted(spec)(*args)
-
-    def differentiate(primals: Arrays, tangents: Arrays, *, spec: FusedSpec) -> tuple[Arrays, Arrays]:
-        moving = [ad.instantiate_zeros(tangent) for tangent in tangents]
-        return jax.jvp(functools.partial(plain, spec=spec), list(primals), moving)
-
-    def batch(args: Arrays, dims: Sequence[Any], *, spec: FusedSpec) -> tuple[Arrays, list[int]]:
-        results = jax.vmap(functools.partial(plain, spec=spec), in_axes=tuple(dims))(*args)
-        return results, [0] * len(results)
-
-    primitive = define_primitive(
+    return define_primitive(
         name,
         multiple_results=True,
-        evaluate=evaluate,
         abstract=lambda *avals, spec: [aval.update(weak_type=False) for aval in abstract(*avals, spec=spec)],
-        batch=batch,
         plain=plain,
+        meaning=plain,
         lower_cpu=lower_cpu,
     )
-    if primitive is not None:
-        ad.primitive_jvps[primitive] = differentiate
-    return primitive
 
 
 def _native_or_plain(
