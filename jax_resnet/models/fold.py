@@ -27,6 +27,7 @@ def fold_batch_norm(model: nn.Module, variables: Mapping[str, Any]) -> tuple[nn.
 
     Returns:
         The same network with ``folded=True`` and the variables for it; to be called with ``train=False``.
+        Kernels have the network's ``dtype`` where that is smaller than theirs.
 
     Raises:
         ModelError: The network has no BatchNorm, or is folded already; or one that follows a max-pool has a
@@ -65,8 +66,15 @@ def fold_batch_norm(model: nn.Module, variables: Mapping[str, Any]) -> tuple[nn.
         params.setdefault(
             (*path[:-1], "bias"), np.zeros((*kernel.shape[:-4], kernel.shape[-1]), kernel.dtype)
         )
+        params[path] = _narrowed(kernel, getattr(model, "dtype", None))
     folded = {"params": unflatten_dict(params), "batch_stats": unflatten_dict(stats)}
     return model.clone(folded=True), folded
+
+
+def _narrowed(kernel: np.ndarray, dtype: Any) -> np.ndarray:
+    """In the computation type if that is the smaller one: else every call would round all weights to it."""
+    smaller = dtype is not None and np.dtype(dtype).itemsize < kernel.itemsize
+    return kernel.astype(dtype) if smaller else kernel
 
 
 def _convolution_before(norm: tuple[str, ...], shift: int) -> tuple[str, ...]:

@@ -10,9 +10,9 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from jax_resnet.layers import BatchNorm, conv_general_dilated
+from jax_resnet.layers.dtypes import wide_dtype
 from jax_resnet.models.activation import Activation, check_activation
 from jax_resnet.models.blocks import BasicBlock
-from jax_resnet.models.dtypes import wide_dtype
 from jax_resnet.models.folded import FoldedConv
 from jax_resnet.models.initializers import he_normal, head_init
 from jax_resnet.models.limits import check_classes, check_dtype, check_stages

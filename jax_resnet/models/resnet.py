@@ -11,8 +11,8 @@ from jax.typing import DTypeLike
 
 from jax_resnet.errors import ModelError
 from jax_resnet.layers import BatchNorm, conv_general_dilated
+from jax_resnet.layers.dtypes import wide_dtype
 from jax_resnet.models.activation import Activation, check_activation, normalize_and_activate
-from jax_resnet.models.dtypes import wide_dtype
 from jax_resnet.models.folded import FoldedConv
 from jax_resnet.models.initializers import he_normal, head_init
 from jax_resnet.models.limits import (

@@ -10,9 +10,9 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from jax_resnet.layers import BatchNorm, conv_general_dilated
+from jax_resnet.layers.dtypes import wide_dtype
 from jax_resnet.layers.pool import max_pool_2x2
 from jax_resnet.models.activation import Activation, check_activation, gelu, normalize_and_activate
-from jax_resnet.models.dtypes import wide_dtype
 from jax_resnet.models.folded import FoldedConv, convolve_and_activate
 from jax_resnet.models.initializers import identity_init, torch_conv_init
 from jax_resnet.models.limits import check_channels, check_classes, check_dtype

@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
@@ -63,6 +64,20 @@ def test_folding_keeps_the_logits(case: str) -> None:
         assert not norms
     with pytest.raises(ValueError, match="folded already"):
         fold_batch_norm(folded, folded_variables)
+
+
+def test_kernels_have_the_computation_type_where_it_is_smaller() -> None:
+    model = create_model("resnet20", **TINY, dtype=jnp.bfloat16)
+    variables = trained(model)
+    folded, narrow = fold_batch_norm(model, variables)
+    kernels = {path: v.dtype for path, v in flatten_dict(narrow["params"]).items() if path[-1] == "kernel"}
+    head = kernels.pop(("head", "kernel"))
+    assert (head, set(kernels.values())) == (jnp.float32, {jnp.dtype(jnp.bfloat16)})
+    # The same numbers that every call would round them to.
+    wide = jax.tree.map(
+        lambda v: v.astype(jnp.float32), fold_batch_norm(model.clone(dtype=jnp.float32), variables)[1]
+    )
+    assert np.array_equal(evaluate(folded, narrow), evaluate(folded, wide))
 
 
 def test_folding_needs_batch_norm() -> None:

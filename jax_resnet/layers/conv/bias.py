@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from jax_resnet.layers.conv.api import as_spec, conv_general_dilated
 from jax_resnet.layers.conv.native import can_use, native_conv_bias
 from jax_resnet.layers.conv.plain import plain_conv
 from jax_resnet.layers.conv.primitive import bind_conv
 from jax_resnet.layers.conv.spec import ConvSpec
+from jax_resnet.layers.dtypes import wide_dtype
 from jax_resnet.layers.interpreters import define_primitive, mlir
 from jax_resnet.layers.onednn.problem import BIAS, RELU, RESIDUAL
 from jax_resnet.layers.selection import Implementation, requested_implementation
@@ -54,6 +54,7 @@ def conv_bias(
     """
     requested, _ = requested_implementation()
     added = [] if residual is None else [residual]
+    bias = bias.astype(wide_dtype(x.dtype))
     spec = as_spec(x, w, strides, padding, feature_group_count=groups, requested=requested)
     if spec is None or is_explicitly_sharded(bias, *added) or any(r.dtype != x.dtype for r in added):
         numbers = ("NHWC", "HWIO", "NHWC")
@@ -61,13 +62,12 @@ def conv_bias(
             x, w, strides, padding, dimension_numbers=numbers, feature_group_count=groups
         )
         return _add(y, bias, *added, relu=relu)
-    bias = bias.astype(jnp.promote_types(x.dtype, jnp.float32))
     arguments = same_manual_axes(x, w, bias, *added)
     return conv_bias_p.bind(*arguments, spec=spec, relu=relu, implementation=requested)
 
 
 def _add(y: jax.Array, bias: jax.Array, *residual: jax.Array, relu: bool) -> jax.Array:
-    wide = y.astype(jnp.promote_types(y.dtype, bias.dtype)) + bias
+    wide = y.astype(bias.dtype) + bias.reshape(1, 1, 1, -1)
     for added in residual:
         wide = wide + added.astype(wide.dtype)
     return (jax.nn.relu(wide) if relu else wide).astype(y.dtype)

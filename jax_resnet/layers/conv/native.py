@@ -53,7 +53,8 @@ def problem_of(a: Any, b: Any, kind: Kind, spec: ConvSpec, epilogue: int = 0) ->
     if not all(isinstance(size, int) and size > 0 for size in sizes) or a.dtype.name not in DTYPES:
         return None
     window = (spec.strides, spec.dilation, spec.padding)
-    return pack_problem(kind, a.dtype.name, spec.groups, (x, w, y), *window, epilogue)
+    direct = spec.in_full_precision
+    return pack_problem(kind, a.dtype.name, spec.groups, (x, w, y), *window, epilogue, direct=direct)
 
 
 def can_use(ctx: Any, kind: Kind, spec: ConvSpec, warn: bool, epilogue: int = 0) -> bool:

@@ -10,6 +10,9 @@ __all__ = ["ConvSpec", "Kind", "result_shape"]
 # derivatives of each are the other two: together they are closed under differentiation.
 Kind = Literal["forward", "input_gradient", "weight_gradient"]
 
+# What ``precision`` may be for an algorithm other than the sum of products.
+_REDUCED = (None, "default", "fastest", "bfloat16", "tensorfloat32", lax.Precision.DEFAULT)
+
 
 class ConvSpec(NamedTuple):
     """A convolution of ``x (n, *input_size, groups * i)`` with ``w (*kernel_size, i, o)``, NHWC and HWIO.
@@ -31,6 +34,12 @@ class ConvSpec(NamedTuple):
     input_size: tuple[int, int]
     kernel_size: tuple[int, int]
     precision: lax.PrecisionLike = None
+
+    @property
+    def in_full_precision(self) -> bool:
+        """Whether ``precision`` asks for the sum of products itself, as ``"highest"`` does."""
+        parts = self.precision if isinstance(self.precision, tuple) else (self.precision,)
+        return any(part not in _REDUCED for part in parts)
 
     @property
     def output_size(self) -> tuple[int, int]:

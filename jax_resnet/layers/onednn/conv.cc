@@ -1,8 +1,9 @@
 // Convolution by oneDNN as a call of XLA on CPU: forward, input gradient and weight gradient, and for inference
 // forward with what follows it: a bias, a residual, ReLU.
 //
-// Activations are NHWC, weights HWIO, float32 or bfloat16, a bias float32. An array of 24 integers describes a
+// Activations are NHWC, weights HWIO, float32 or bfloat16, a bias float32. An array of 25 integers describes a
 // problem, see `Problem`; the Python side is conv/native.py. Calls run one after another: each uses all threads.
+// 3x3 convolutions of float32 may be computed by winograd.h instead, where that is faster.
 
 #include <cstdint>
 #include <cstdlib>
@@ -11,12 +12,14 @@
 #include <map>
 #include <mutex>
 #include <new>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
 #include "oneapi/dnnl/dnnl.hpp"
 #include "runtime.h"
+#include "winograd.h"
 #include "xla/ffi/api/ffi.h"
 
 namespace ffi = xla::ffi;
@@ -26,6 +29,7 @@ using jax_resnet::Guarded;
 using jax_resnet::ThreadCount;
 using jax_resnet::mutex;
 using jax_resnet::threads;
+namespace winograd = jax_resnet::winograd;
 
 namespace {
 
@@ -34,7 +38,7 @@ enum Kind { kForward = 0, kInputGradient = 1, kWeightGradient = 2 };
 // What follows a forward convolution, a bit each.
 enum Epilogue { kBias = 1, kResidual = 2, kRelu = 4 };
 
-constexpr int kProblemSize = 24;
+constexpr int kProblemSize = 25;
 constexpr size_t kCacheEntries = 256;
 constexpr size_t kAlignment = 64;
 
@@ -42,7 +46,7 @@ struct Problem {
   explicit Problem(const int64_t* p)
       : kind(Kind(p[0])), type(p[1] ? memory::data_type::bf16 : memory::data_type::f32), groups(p[2]),
         x(p + 3, p + 7), w(p + 7, p + 11), y(p + 11, p + 15), strides(p + 15, p + 17),
-        dilation{p[17] - 1, p[18] - 1}, before(p + 19, p + 21), after(p + 21, p + 23), epilogue(p[23]) {}
+        dilation{p[17] - 1, p[18] - 1}, before(p + 19, p + 21), after(p + 21, p + 23), epilogue(p[23]), direct(p[24]) {}
 
   Kind kind;
   memory::data_type type;
@@ -50,6 +54,7 @@ struct Problem {
   dims x, w, y;  // NHWC, HWIO (I of one group), NHWC
   dims strides, dilation, before, after;
   int64_t epilogue;
+  bool direct;  // Not by Winograd's algorithm.
 };
 
 // One of the three arrays: in the caller's layout, and in the one that the primitive wants.
@@ -61,6 +66,7 @@ struct Operand {
 };
 
 struct Entry {
+  std::optional<winograd::Geometry> tiled;  // By Winograd's algorithm; else by oneDNN.
   dnnl::primitive conv;
   Operand x, w, y;
   memory bias, scratchpad;
@@ -87,8 +93,26 @@ void Connect(Entry& entry, Operand& operand, const memory::desc& given, const me
   operand.offset = Reserve(entry, wanted.get_size());
 }
 
+// The tiles of a convolution that Winograd's algorithm computes faster.
+std::optional<winograd::Geometry> Tiled(const Problem& p) {
+  bool plain = p.strides == dims{1, 1} && p.dilation == dims{0, 0} && p.groups == 1 && p.w[0] == 3 && p.w[1] == 3;
+  if (!plain || p.direct || p.type != memory::data_type::f32) return std::nullopt;
+  winograd::Geometry g{p.x[0], p.x[1], p.x[2], p.x[3], p.y[1], p.y[2], p.y[3], p.before[0], p.before[1]};
+  // The input gradient is a convolution of the result's gradient.
+  if (p.kind == kInputGradient)
+    g = {p.y[0], p.y[1], p.y[2], p.y[3], p.x[1], p.x[2], p.x[3], 2 - p.before[0], 2 - p.before[1]};
+  return winograd::IsFast(g, threads) ? std::optional(g) : std::nullopt;
+}
+
 Entry Prepare(const Problem& p) {
   using dnnl::algorithm;
+  if (p.epilogue != 0 && p.kind != kForward) throw dnnl::error(dnnl_invalid_arguments, "an epilogue of a gradient");
+  Entry entry;
+  if ((entry.tiled = Tiled(p))) {
+    auto floats = p.kind == kWeightGradient ? winograd::WeightGradientFloats : winograd::ForwardFloats;
+    entry.bytes = sizeof(float) * floats(*entry.tiled, threads);
+    return entry;
+  }
   int64_t height = p.w[0], width = p.w[1], inputs = p.w[2], outputs = p.w[3], each = outputs / p.groups;
   dims logical = {outputs, inputs, height, width}, steps = {1, outputs, width * inputs * outputs, inputs * outputs};
   if (p.groups > 1) {
@@ -103,7 +127,6 @@ Entry Prepare(const Problem& p) {
   dnnl::primitive_attr attributes;
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
   const auto direct = algorithm::convolution_direct;
-  if (p.epilogue != 0 && p.kind != kForward) throw dnnl::error(dnnl_invalid_arguments, "an epilogue of a gradient");
 
   // The result starts as the residual, which the convolution is added to.
   dnnl::post_ops after;
@@ -115,7 +138,6 @@ Entry Prepare(const Problem& p) {
   const auto use = p.epilogue ? dnnl::prop_kind::forward_inference : dnnl::prop_kind::forward_training;
   dnnl::convolution_forward::primitive_desc forward(Engine(), use, direct, x, any, bias, y, p.strides, p.dilation,
                                                     p.before, p.after, attributes);
-  Entry entry;
   auto finish = [&](const auto& descriptor, const memory::desc& wx, const memory::desc& ww, const memory::desc& wy) {
     // oneDNN's reference kernel, for what no other covers, is slower than plain XLA.
     if (std::string(descriptor.impl_info_str()).find("ref") != std::string::npos)
@@ -179,6 +201,18 @@ char* Scratch(size_t bytes) {
   return buffer;
 }
 
+void RunTiled(const winograd::Geometry& g, const int64_t* problem, void* a, void* b, void* out, void* bias,
+              void* residual, char* scratch) {
+  auto floats = [](void* data) { return static_cast<float*>(data); };
+  auto free = reinterpret_cast<float*>(scratch);
+  if (problem[0] == kWeightGradient) {
+    winograd::WeightGradient(g, floats(a), floats(b), floats(out), free, threads);
+  } else {
+    winograd::Epilogue epilogue{floats(bias), floats(residual), bool(problem[23] & kRelu)};
+    winograd::Forward(g, floats(a), floats(b), floats(out), problem[0] == kInputGradient, epilogue, free, threads);
+  }
+}
+
 void Run(const int64_t* problem, void* a, void* b, void* out, void* bias = nullptr, void* residual = nullptr) {
   std::lock_guard<std::mutex> lock(mutex);
   ThreadCount count(threads);
@@ -186,6 +220,7 @@ void Run(const int64_t* problem, void* a, void* b, void* out, void* bias = nullp
   Kind kind = Kind(problem[0]);
   Entry& entry = Lookup(problem);
   char* scratch = Scratch(entry.bytes);
+  if (entry.tiled) return RunTiled(*entry.tiled, problem, a, b, out, bias, residual, scratch);
   auto place = [&](Operand& operand, void* data) {
     operand.given.set_data_handle(data);
     operand.wanted.set_data_handle(operand.reordered ? scratch + operand.offset : data);

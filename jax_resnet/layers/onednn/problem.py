@@ -22,8 +22,10 @@ def pack_problem(
     dilation: Sequence[int],
     padding: Sequence[Sequence[int]],
     epilogue: int = 0,
+    *,
+    direct: bool = False,
 ) -> np.ndarray:
-    """Returns the 24 integers; ``Problem`` in conv.cc reads them.
+    """Returns the 25 integers; ``Problem`` in conv.cc reads them.
 
     Args:
         kind: One of ``KINDS``.
@@ -34,12 +36,13 @@ def pack_problem(
         dilation: Dilation of the two spatial axes; 1 for dense kernels.
         padding: Pairs (before, after) of the two spatial axes.
         epilogue: Sum of ``BIAS``, ``RESIDUAL`` and ``RELU``; 0 for the convolution alone.
+        direct: Never by Winograd's algorithm.
     """
     before, after = zip(*padding, strict=True)
     numbers = [KINDS.index(kind), DTYPES.index(dtype), groups]
     for part in (*shapes, strides, dilation, before, after):
         numbers += part
-    numbers.append(epilogue)
+    numbers += (epilogue, int(direct))
     return np.array(numbers, np.int64)
 
 

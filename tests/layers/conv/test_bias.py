@@ -127,6 +127,21 @@ def test_it_is_one_call_of_the_extension():
 @pytest.mark.skipif(library.load().library is None, reason=library.load().reason)
 def test_a_wrong_call_is_an_error_of_jax_not_a_crash():
     call = jax.ffi.ffi_call(library.CONV_BIAS, jax.ShapeDtypeStruct((2,), jnp.float32))
-    for problem in (np.zeros(3, np.int64), np.ones(24, np.int64)):
+    for problem in (np.zeros(3, np.int64), np.ones(25, np.int64)):
         with pytest.raises(jax.errors.JaxRuntimeError, match="convolution"):
             call(jnp.ones(2), jnp.ones(2), jnp.ones(2), problem=problem).block_until_ready()
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("implementation", ["auto", "xla"])
+def test_nothing_is_promoted(implementation, dtype):
+    x = jnp.ones((2, 4, 4, 16), dtype)
+    arguments = (x, jnp.ones((3, 3, 16, 16), dtype), jnp.ones(16, dtype), x)
+
+    def run():
+        return layers.conv_bias(*arguments, relu=True, padding=((1, 1), (1, 1)))
+
+    with layers.conv_implementation(implementation):
+        expected = run()
+        with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
+            assert jnp.array_equal(run(), expected)

@@ -34,7 +34,7 @@ def test_it_computes_more_shapes_than_its_cache_holds():
 
 def test_a_wrong_call_is_an_error_of_jax_not_a_crash():
     call = jax.ffi.ffi_call(library.CONV, jax.ShapeDtypeStruct((2,), jnp.float32))
-    for problem in (np.zeros(3, np.int64), np.ones(24, np.int64)):
+    for problem in (np.zeros(3, np.int64), np.ones(25, np.int64)):
         with pytest.raises(jax.errors.JaxRuntimeError, match="convolution"):
             call(jnp.ones(2), jnp.ones(2), problem=problem).block_until_ready()
 

@@ -1,4 +1,4 @@
-"""The dtype of what a network computes in full precision."""
+"""The dtype of what is computed in full precision."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ __all__ = ["wide_dtype"]
 
 
 def wide_dtype(dtype: Any) -> jnp.dtype:
-    """Dtype of pooling and logits: float64 for float64, else float32.
+    """Dtype of biases, pooling and logits: float64 for float64, else float32.
 
     ``jnp.promote_types`` would refuse bfloat16 where JAX is set to strict promotion.
     """
