@@ -71,7 +71,8 @@ class Recipe(NamedTuple):
 
     def read_by_build(self) -> tuple[Path, ...]:
         """Returns every file of this package on whose content the extension or its test depends."""
-        others = ("runtime.h", "vectors.h", "norm_kernels.h", "winograd.h", "selftest.py", "problem.py")
+        headers = ("runtime.h", "vectors.h", "norm_kernels.h", "weights.h", "winograd.h")
+        others = (*headers, "selftest.py", "problem.py")
         return (*self.sources, *(HERE / name for name in others))
 
 

@@ -19,6 +19,7 @@
 
 #include "oneapi/dnnl/dnnl.hpp"
 #include "runtime.h"
+#include "weights.h"
 #include "winograd.h"
 #include "xla/ffi/api/ffi.h"
 
@@ -61,6 +62,7 @@ struct Problem {
 struct Operand {
   memory given, wanted;
   dnnl::primitive reorder;
+  std::optional<jax_resnet::WeightLayout> copy;  // Instead of the reorder.
   bool reordered = false;
   size_t offset = 0;
 };
@@ -145,6 +147,7 @@ Entry Prepare(const Problem& p) {
     Connect(entry, entry.x, x, wx, p.kind == kInputGradient);
     Connect(entry, entry.w, w, ww, p.kind == kWeightGradient);
     Connect(entry, entry.y, y, wy, p.kind == kForward);
+    if (entry.w.reordered && p.kind != kWeightGradient) entry.w.copy = jax_resnet::WeightLayout::Of(ww);
     entry.scratchpad = memory(descriptor.scratchpad_desc(), Engine(), nullptr);
     entry.scratchpad_offset = Reserve(entry, descriptor.scratchpad_desc().get_size());
   };
@@ -235,9 +238,14 @@ void Run(const int64_t* problem, void* a, void* b, void* out, void* bias = nullp
   if (residual != nullptr && residual != out) std::memcpy(out, residual, entry.y.given.get_desc().get_size());
 
   Operand& result = kind == kForward ? entry.y : kind == kInputGradient ? entry.x : entry.w;
-  for (Operand* operand : {&entry.x, &entry.w, &entry.y})
-    if (operand->reordered && operand != &result)
+  for (Operand* operand : {&entry.x, &entry.w, &entry.y}) {
+    if (!operand->reordered || operand == &result) continue;
+    if (operand->copy) {
+      operand->copy->FromHwio(operand->given.get_data_handle(), operand->wanted.get_data_handle());
+    } else {
       operand->reorder.execute(*stream, {{DNNL_ARG_FROM, operand->given}, {DNNL_ARG_TO, operand->wanted}});
+    }
+  }
   std::unordered_map<int, memory> arguments = {
       {kind == kInputGradient ? DNNL_ARG_DIFF_SRC : DNNL_ARG_SRC, entry.x.wanted},
       {kind == kWeightGradient ? DNNL_ARG_DIFF_WEIGHTS : DNNL_ARG_WEIGHTS, entry.w.wanted},

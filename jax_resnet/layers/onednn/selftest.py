@@ -30,6 +30,7 @@ CONVOLUTIONS = (
     (2, 9, 3, 8, 7, 2, (3, 3), 1, 1),
     (1, 8, 32, 64, 1, 2, (0, 0), 1, 1),
     (2, 9, 16, 16, 3, 2, (0, 1), 2, 4),
+    (2, 8, 48, 80, 3, 1, (1, 1), 1, 1),  # more outputs than blocks have room for
     (4, 9, 32, 48, 3, 1, (0, 2), 1, 1),  # by Winograd's algorithm: an odd size, half a panel of features
 )
 # Rows, channels.
