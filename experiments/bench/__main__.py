@@ -3,6 +3,7 @@
 import importlib
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from experiments.program.start import start
 
@@ -29,8 +30,11 @@ def main(args: Sequence[str] | None = None) -> None:
     config.check()
 
     from experiments.bench.case import check_networks
+    from experiments.bench.growth_page import growth_page
     from experiments.bench.table import format_tables, write_results
     from experiments.program.console import Console
+    from experiments.runs.environment import provenance
+    from jax_resnet._files import write_text
 
     check_networks(
         config.arch, config.image_size, in_torch=config.against == "torch" or config.mode in PROGRAMS
@@ -41,6 +45,8 @@ def main(args: Sequence[str] | None = None) -> None:
     print(format_tables(rows), end="")
     if config.out:
         write_results(config, rows)
+    if config.page:
+        write_text(Path(config.page), growth_page(rows, provenance()))
 
 
 if __name__ == "__main__":

@@ -2,20 +2,20 @@
 
 import dataclasses
 import importlib.util
+import typing
 from pathlib import Path
 from typing import Literal
 
 from experiments.program.errors import ConfigError
 from experiments.settings.fields import check_ranges, setting
 
-__all__ = ["MODES", "BenchConfig"]
+__all__ = ["MODES", "SWEEPS", "BenchConfig"]
 
 # What is timed for each flag, as (module, function). Without a flag whole training steps are timed.
 MODES = {
     "inference": ("inference", "time_inference"),
     "layers": ("layers", "time_layers"),
-    "scaling": ("growth", "time_growth"),
-    "depth": ("growth", "time_depth"),
+    "growth": ("growth", "time_growth"),
     "loop": ("overhead", "time_overhead"),
     "epoch": ("end_to_end", "time_epoch"),
     "start": ("first_step", "time_start"),
@@ -23,6 +23,8 @@ MODES = {
 }
 # Modes that run whole programs on this data, beside PyTorch's.
 PROGRAMS = ("epoch", "start", "race")
+Sweep = Literal["batch", "depth", "width", "cardinality", "groups", "image-size", "processes"]
+SWEEPS: tuple[Sweep, ...] = typing.get_args(Sweep)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,8 +63,8 @@ class BenchConfig:
     )
     inference: bool = setting(False, "time evaluation: a batch, and the latency of one image")
     layers: bool = setting(False, "time each distinct layer of the networks by itself")
-    scaling: bool = setting(False, "vary the batch, depth, cardinality and number of processes")
-    depth: bool = setting(False, "compile networks of growing depth, written out and in loops")
+    growth: bool = setting(False, "vary batch, depth, width, groups, image size and processes, one at a time")
+    sweep: tuple[Sweep, ...] = setting(SWEEPS, "what --growth varies", metavar="NAME")
     loop: bool = setting(False, "compare the experiments' loop with its training step alone")
     epoch: bool = setting(False, "run an epoch of the first network beside a plain PyTorch program")
     start: bool = setting(False, "time from the command to the end of the first training step")
@@ -71,6 +73,7 @@ class BenchConfig:
     accuracy: float = setting(0.85, "validation accuracy that --race is for", above=0, at_most=1)
     dataset: Literal["cifar10", "digits"] = setting("cifar10", "data of --epoch, --start and --race")
     out: str | None = setting(None, "JSON file to write the numbers to", metavar="FILE")
+    page: str | None = setting(None, "Markdown file that --growth writes its page to", metavar="FILE")
 
     @property
     def mode(self) -> str | None:
@@ -98,7 +101,8 @@ class BenchConfig:
             raise ConfigError(f"--steps-per-wait goes with whole training steps, not with --{self.mode}")
         if self.against != "none" and self.mode not in (None, "inference", "layers"):
             raise ConfigError(f"--{self.mode} has no use for --against: leave it out")
-        if self.out is not None and (
-            Path(self.out).is_dir() or not Path(self.out).absolute().parent.is_dir()
-        ):
-            raise ConfigError(f"--out {self.out}: must be a file in a folder that exists")
+        if self.page is not None and self.mode != "growth":
+            raise ConfigError("--page goes with --growth")
+        for flag, file in (("--out", self.out), ("--page", self.page)):
+            if file is not None and (Path(file).is_dir() or not Path(file).absolute().parent.is_dir()):
+                raise ConfigError(f"{flag} {file}: must be a file in a folder that exists")

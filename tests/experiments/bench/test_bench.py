@@ -123,7 +123,7 @@ def test_the_loop_is_compared_with_its_step_alone(tmp_path):
 
 
 FLAGS = [
-    (["--layers", "--depth"], "--layers and --depth are different benches: choose one"),
+    (["--layers", "--growth"], "--layers and --growth are different benches: choose one"),
     (["--rounds", "0"], "--rounds must be 1 or more, not 0"),
     (["--round-seconds", "inf"], "--round-seconds must be more than 0, not inf"),
     (["--round-seconds", "nan"], "--round-seconds must be more than 0, not nan"),
@@ -133,12 +133,15 @@ FLAGS = [
     (["--arch", "mnist_cnn", "--against", "torch"], "--arch mnist_cnn: has no form in PyTorch here"),
     (["--layers", "--user"], "--user goes with whole training steps or --inference, not with --layers"),
     (["--out", "no-such-folder/bench.json"], "--out no-such-folder/bench.json: must be a file in a folder"),
+    (["--page", "page.md"], "--page goes with --growth"),
+    (["--growth", "--page", "no-such-folder/a.md"], "--page no-such-folder/a.md: must be a file in a folder"),
+    (["--growth", "--sweep", "dept"], "did you mean depth?"),
     (["--dtype"], "--dtype"),
     (["--dtype", "f32", "bf61"], "--dtype is one of f32, bf16, not 'bf61'; did you mean bf16?"),
     (["--round", "3"], "unknown flag --round; did you mean --rounds?"),
     (["--torch-compile"], "--torch-compile goes with --against torch"),
     (["--loop", "--steps-per-wait", "2"], "--steps-per-wait goes with whole training steps"),
-    (["--scaling", "--against", "flax"], "--scaling has no use for --against: leave it out"),
+    (["--growth", "--against", "flax"], "--growth has no use for --against: leave it out"),
 ]
 
 
@@ -271,7 +274,7 @@ def test_the_commands_of_the_readme_are_valid():
     readme = Path(bench.__file__).parent / "README.md"
     block = readme.read_text(encoding="utf-8").split("```sh\n")[1].split("```")[0]
     commands = [shlex.split(line, comments=True)[3:] for line in block.splitlines()]
-    assert len(commands) == 10
+    assert len(commands) == 9
     configs = [parse_flags(BenchConfig, "bench", "", flags, BenchConfig()) for flags in commands]
     for config in configs:
         config.check()
