@@ -33,6 +33,8 @@ constexpr bool kFast = false;
 constexpr int64_t kPoints = 16, kPanel = 2 * kLanes;
 // Measured: tiles of a block, features of a block, and bytes of points per thread for the weight gradient.
 constexpr int64_t kBlockTiles = 48, kBlockFeatures = 64, kBlockBytes = 1 << 20;
+// The most that the weight gradient's sums may take, if they are more than one.
+constexpr int64_t kSumBytes = 1 << 26;
 
 // A convolution from images of `inputs` channels to `rows` x `columns` pixels of `features` channels.
 struct Geometry {
@@ -293,8 +295,10 @@ inline void Forward(const Geometry& g, const float* x, const float* w, float* y,
 // How the weight gradient is spread: chunks of tiles, whose sums are added in the end, times ranges of features.
 // Chunks and blocks, and so every sum's order, do not depend on the number of threads.
 struct Spread {
-  Spread(const Geometry& g, int threads)
-      : chunks(std::clamp<int64_t>(g.tiles() / 1024, 1, 16)), chunk(RoundUp(g.tiles(), chunks) / chunks) {
+  Spread(const Geometry& g, int threads) {
+    const int64_t fit = kSumBytes / (4 * kPoints * g.inputs * g.features);
+    chunks = std::clamp<int64_t>(std::min(g.tiles() / 1024, fit), 1, 16);
+    chunk = RoundUp(g.tiles(), chunks) / chunks;
     int64_t panels = RoundUp(g.features, kPanel) / kPanel;
     ranges = std::min(panels, threads / std::gcd(chunks, int64_t(threads)));
     range = RoundUp(panels, ranges) / ranges * kPanel;
