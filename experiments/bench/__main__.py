@@ -42,11 +42,12 @@ def main(args: Sequence[str] | None = None) -> None:
     module, function = MODES[config.mode] if config.mode else ("networks", "time_networks")
     measure = getattr(importlib.import_module(f"experiments.bench.{module}"), function)
     rows = measure(config, Console())
-    print(format_tables(rows), end="")
+    page = growth_page(rows, provenance()) if config.mode == "growth" else None
+    print(page or format_tables(rows), end="")
     if config.out:
         write_results(config, rows)
-    if config.page:
-        write_text(Path(config.page), growth_page(rows, provenance()))
+    if config.page and page:
+        write_text(Path(config.page), page)
 
 
 if __name__ == "__main__":
