@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from experiments.bench.case import Case, LayerShape
 from experiments.bench.config import SWEEPS, BenchConfig
 from experiments.bench.table import Row
-from experiments.bench.timing import Timing, one_after_another, simultaneous
+from experiments.bench.timing import Timing, interleaved, simultaneous
 from experiments.program.console import Console
 
 __all__ = ["Sweep", "growth_row", "sweeps", "time_growth"]
@@ -110,7 +110,7 @@ def time_sweep(name: str, sweep: Sweep, config: BenchConfig, report: Callable[[s
     for value, case in sweep.cases.items():
         count = sweep.processes.get(value)
         if count is None:
-            (timing,) = one_after_another([case], rounds=config.rounds, round_seconds=config.round_seconds)
+            (timing,) = interleaved([case], rounds=config.rounds, round_seconds=config.round_seconds)
         else:
             timing = simultaneous([case] * count, rounds=config.rounds)
         rows.append(growth_row(name, value, timing, count or 1, rows))

@@ -32,9 +32,10 @@ def growth_page(rows: Sequence[Row], provenance: Mapping[str, Any]) -> str:
             "the first step, compilation included. The cost of a multiply-add is relative to the first row."
         ),
     ]
+    known = sweeps()
     for name in dict.fromkeys(row["sweep"] for row in rows):
         of_sweep = [row for row in rows if row["sweep"] == name]
-        parts += [f"## {name.capitalize()}: {sweeps()[name].network}", _table(of_sweep)]
+        parts += [f"## {name.capitalize()}: {known[name].network}", _table(of_sweep)]
         for dtype in dict.fromkeys(row["dtype"] for row in of_sweep):
             same = {row[name]: row for row in of_sweep if row["dtype"] == dtype}
             parts.append(_paragraph(f"**What to choose ({dtype}).** {CHOICES[name](same)}"))

@@ -11,7 +11,7 @@ from experiments.bench.case import Case
 from experiments.bench.process import Worker
 from experiments.program.errors import ExperimentError
 
-__all__ = ["Timing", "interleaved", "interleaved_rows", "one_after_another", "simultaneous"]
+__all__ = ["Timing", "interleaved", "interleaved_rows", "simultaneous"]
 
 
 @dataclasses.dataclass
@@ -136,15 +136,6 @@ def interleaved(
                 timed.run_round(round_seconds)
             progress(f"round {number + 1} of {rounds}")
     return [timed.timing for timed in prepared]
-
-
-def one_after_another(cases: Sequence[Case], *, rounds: int, round_seconds: float) -> list[Timing]:
-    """Times all rounds of a case before the next case: needs the memory of one case at a time.
-
-    Raises:
-        ExperimentError: A case failed.
-    """
-    return [interleaved([case], rounds=rounds, round_seconds=round_seconds)[0] for case in cases]
 
 
 def interleaved_rows(
