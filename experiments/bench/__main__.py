@@ -10,7 +10,7 @@ from experiments.program.start import start
 
 def main(args: Sequence[str] | None = None) -> None:
     """Parses the flags, times, and prints the tables."""
-    from experiments.bench.config import MODES, PROGRAMS, BenchConfig
+    from experiments.bench.config import MODES, PROGRAMS, STEPS, BenchConfig
     from experiments.settings.parser import About, parse_flags
 
     config = parse_flags(
@@ -30,7 +30,6 @@ def main(args: Sequence[str] | None = None) -> None:
     config.check()
 
     from experiments.bench.case import check_networks
-    from experiments.bench.growth_page import growth_page
     from experiments.bench.table import format_tables, write_results
     from experiments.program.console import Console
     from experiments.runs.environment import provenance
@@ -39,15 +38,22 @@ def main(args: Sequence[str] | None = None) -> None:
     check_networks(
         config.arch, config.image_size, in_torch=config.against == "torch" or config.mode in PROGRAMS
     )
-    module, function = MODES[config.mode] if config.mode else ("networks", "time_networks")
-    measure = getattr(importlib.import_module(f"experiments.bench.{module}"), function)
-    rows = measure(config, Console())
-    page = growth_page(rows, provenance()) if config.mode == "growth" else None
-    print(page or format_tables(rows), end="")
+    mode = MODES[config.mode] if config.mode else STEPS
+    rows = getattr(importlib.import_module(f"experiments.bench.{mode.module}"), mode.function)(
+        config, Console()
+    )
+    made_by = provenance()
+    if config.mode == "growth":
+        from experiments.bench.growth_page import growth_page
+
+        page = growth_page(rows, made_by)
+        if config.page:
+            write_text(Path(config.page), page)
+    else:
+        page = format_tables(rows)
+    print(page, end="")
     if config.out:
-        write_results(config, rows)
-    if config.page and page:
-        write_text(Path(config.page), page)
+        write_results(config, rows, made_by)
 
 
 if __name__ == "__main__":

@@ -4,22 +4,44 @@ import dataclasses
 import importlib.util
 import typing
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from experiments.program.errors import ConfigError
-from experiments.settings.fields import check_ranges, setting
+from experiments.settings.fields import check_ranges, flag_of, setting
 
-__all__ = ["MODES", "SWEEPS", "BenchConfig"]
+__all__ = ["MODES", "PROGRAMS", "STEPS", "SWEEPS", "BenchConfig"]
 
-# What is timed for each flag, as (module, function). Without a flag whole training steps are timed.
+_TIMING = ("rounds", "round_seconds")
+_NETWORKS = ("arch", "batch_size", "image_size", "dtype", *_TIMING)
+_RIVALS = ("against", "user", "torch_compile", "conv")
+_PROGRAMS = ("arch", "dataset", "rounds")
+
+
+class Mode(NamedTuple):
+    """One thing to time.
+
+    Attributes:
+        module: Name of the module here that times it.
+        function: Name of the function in it.
+        takes: The settings that it follows; any other is refused rather than ignored.
+    """
+
+    module: str
+    function: str
+    takes: tuple[str, ...]
+
+
+STEPS_TITLE = "whole training steps"
+STEPS = Mode("networks", "time_networks", (*_NETWORKS, *_RIVALS, "steps_per_wait"))
+# What is timed for each flag; without any, whole training steps are.
 MODES = {
-    "inference": ("inference", "time_inference"),
-    "layers": ("layers", "time_layers"),
-    "growth": ("growth", "time_growth"),
-    "loop": ("overhead", "time_overhead"),
-    "epoch": ("end_to_end", "time_epoch"),
-    "start": ("first_step", "time_start"),
-    "race": ("race", "time_race"),
+    "inference": Mode("inference", "time_inference", (*_NETWORKS, *_RIVALS)),
+    "layers": Mode("layers", "time_layers", (*_NETWORKS, "against", "conv")),
+    "growth": Mode("growth", "time_growth", ("dtype", "conv", *_TIMING, "sweep", "page")),
+    "loop": Mode("overhead", "time_overhead", _NETWORKS),
+    "epoch": Mode("end_to_end", "time_epoch", (*_PROGRAMS, "batch_size")),
+    "start": Mode("first_step", "time_start", (*_PROGRAMS, "batch_size")),
+    "race": Mode("race", "time_race", (*_PROGRAMS, "recipe", "accuracy")),
 }
 # Modes that run whole programs on this data, beside PyTorch's.
 PROGRAMS = ("epoch", "start", "race")
@@ -90,19 +112,23 @@ class BenchConfig:
         modes = [f"--{mode}" for mode in MODES if getattr(self, mode)]
         if len(modes) > 1:
             raise ConfigError(f"{' and '.join(modes)} are different benches: choose one")
-        if self.user and self.mode not in (None, "inference"):
-            raise ConfigError(f"--user goes with whole training steps or --inference, not with --{self.mode}")
+        self._check_use()
         if (self.against == "torch" or self.mode in PROGRAMS) and importlib.util.find_spec("torch") is None:
             flag = f"--{self.mode}" if self.mode in PROGRAMS else "--against torch"
             raise ConfigError(f"{flag} needs PyTorch: pip install -e '.[torch]'")
-        if self.torch_compile and (self.against != "torch" or self.mode not in (None, "inference")):
-            raise ConfigError("--torch-compile goes with --against torch and whole networks")
-        if self.steps_per_wait > 1 and self.mode is not None:
-            raise ConfigError(f"--steps-per-wait goes with whole training steps, not with --{self.mode}")
-        if self.against != "none" and self.mode not in (None, "inference", "layers"):
-            raise ConfigError(f"--{self.mode} has no use for --against: leave it out")
-        if self.page is not None and self.mode != "growth":
-            raise ConfigError("--page goes with --growth")
+        if self.torch_compile and self.against != "torch":
+            raise ConfigError("--torch-compile goes with --against torch")
+        if self.mode == "growth" and len(self.conv) > 1:
+            raise ConfigError(f"--growth takes one --conv, not {len(self.conv)}")
         for flag, file in (("--out", self.out), ("--page", self.page)):
             if file is not None and (Path(file).is_dir() or not Path(file).absolute().parent.is_dir()):
                 raise ConfigError(f"{flag} {file}: must be a file in a folder that exists")
+
+    def _check_use(self) -> None:
+        """Refuses settings that what is timed would ignore."""
+        modes: dict[str, Mode] = {STEPS_TITLE: STEPS} | {f"--{name}": mode for name, mode in MODES.items()}
+        asked = f"--{self.mode}" if self.mode else STEPS_TITLE
+        for field in dataclasses.fields(self):
+            users = [title for title, mode in modes.items() if field.name in mode.takes]
+            if users and asked not in users and getattr(self, field.name) != field.default:
+                raise ConfigError(f"{flag_of(field.name)} goes with {' or '.join(users)}, not with {asked}")

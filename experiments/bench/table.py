@@ -2,12 +2,11 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from experiments.bench.config import BenchConfig
-from experiments.runs.environment import provenance
 from experiments.runs.markdown import markdown_table
 from jax_resnet._files import write_text
 
@@ -49,8 +48,8 @@ def _cell(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def write_results(config: BenchConfig, rows: Sequence[Row]) -> None:
+def write_results(config: BenchConfig, rows: Sequence[Row], provenance: Mapping[str, Any]) -> None:
     """Writes rows, flags and versions to ``config.out`` as JSON."""
-    content = {"config": dataclasses.asdict(config), **provenance(), "rows": rows}
+    content = {"config": dataclasses.asdict(config), **provenance, "rows": rows}
     assert config.out is not None
     write_text(Path(config.out), json.dumps(content, indent=2) + "\n")

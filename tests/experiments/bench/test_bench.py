@@ -141,7 +141,20 @@ FLAGS = [
     (["--round", "3"], "unknown flag --round; did you mean --rounds?"),
     (["--torch-compile"], "--torch-compile goes with --against torch"),
     (["--loop", "--steps-per-wait", "2"], "--steps-per-wait goes with whole training steps"),
-    (["--growth", "--against", "flax"], "--growth has no use for --against: leave it out"),
+    (
+        ["--growth", "--against", "flax"],
+        "--against goes with whole training steps or --inference or --layers",
+    ),
+    (["--growth", "--arch", "resnet20"], "--arch goes with whole training steps or --inference or --layers"),
+    (["--growth", "--batch-size", "8"], "not with --growth"),
+    (["--growth", "--image-size", "64"], "not with --growth"),
+    (["--growth", "--conv", "xla", "jax"], "--growth takes one --conv, not 2"),
+    (["--sweep", "depth"], "--sweep goes with --growth, not with whole training steps"),
+    (["--accuracy", "0.5"], "--accuracy goes with --race, not with whole training steps"),
+    (
+        ["--loop", "--conv", "xla"],
+        "--conv goes with whole training steps or --inference or --layers or --growth",
+    ),
 ]
 
 
