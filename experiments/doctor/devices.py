@@ -9,7 +9,7 @@ from typing import Any
 
 from experiments.doctor.config import DoctorConfig
 from experiments.doctor.finding import Finding, note, ok, problem
-from experiments.runs.environment import usable_cores
+from experiments.runs.environment import cores_text
 from jax_resnet._text import first_line
 
 __all__ = ["devices"]
@@ -65,7 +65,7 @@ def devices(config: DoctorConfig) -> Iterator[Finding]:
 def describe(platform: str, kind: str) -> str:
     """A kind of device; of CPUs, the cores that this process may use."""
     if platform == "cpu":
-        return f"cpu, {usable_cores()} cores"
+        return f"cpu, {cores_text()}"
     return f"{kind} ({platform})"
 
 

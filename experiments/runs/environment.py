@@ -15,7 +15,17 @@ import jax_resnet
 from jax_resnet import layers
 from jax_resnet._malloc import malloc_state
 
-__all__ = ["command", "commit", "cpu_name", "device", "hardware", "provenance", "usable_cores", "versions"]
+__all__ = [
+    "command",
+    "commit",
+    "cores_text",
+    "cpu_name",
+    "device",
+    "hardware",
+    "provenance",
+    "usable_cores",
+    "versions",
+]
 
 
 def versions() -> dict[str, str]:
@@ -30,6 +40,12 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def cores_text() -> str:
+    """``usable_cores`` in words: "1 core", "2 cores"."""
+    cores = usable_cores()
+    return "1 core" if cores == 1 else f"{cores} cores"
 
 
 def cpu_name() -> str | None:
@@ -48,7 +64,7 @@ def device() -> str:
     processes = f" each of {jax.process_count()} processes" if jax.process_count() > 1 else ""
     if devices[0].platform == "cpu":
         count = "" if len(devices) == 1 else f"{len(devices)} x "
-        return f"{count}{cpu_name() or 'cpu'}, {usable_cores()} cores{processes}"
+        return f"{count}{cpu_name() or 'cpu'}, {cores_text()}{processes}"
     return f"{len(devices)} x {devices[0].device_kind}{processes}"
 
 

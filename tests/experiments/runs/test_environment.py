@@ -20,6 +20,8 @@ def test_the_device_is_named_with_the_processors_model(monkeypatch):
     assert environment.device() == (expected if count == 1 else f"{count} x {expected}")
     monkeypatch.setattr(environment, "cpu_name", lambda: None)
     assert environment.device().endswith("cpu, 2 cores")
+    monkeypatch.setattr(environment, "usable_cores", lambda: 1)
+    assert environment.device().endswith("cpu, 1 core")
 
 
 def test_an_accelerator_is_named_by_its_kind(monkeypatch):
