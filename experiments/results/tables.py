@@ -19,6 +19,8 @@ __all__ = ["TABLES", "Column"]
 RECIPES = ("quick", "fast", "speedrun")
 # Settings that turn augmentation on and off; the recipes that do are different ones.
 AUGMENTATION = ("recipe", "crop_padding", "flip", "padding")
+# Among them the ResNeXts with one group, which Xie et al. 2017, section 5.3, compare the others with.
+RESNET = re.compile(r"(preact_)?resnet\d+|resnext29_1x\d+d")
 NOTHING = "No such runs are kept.\n"
 OVER_SEEDS = (
     "n is the number of seeds, ± the sample standard deviation over them. Test accuracy is that of the "
@@ -152,8 +154,8 @@ def resnext_table(kept: Kept, folder: Path) -> str:
     entries = alike(
         kept.entries,
         ("arch",),
-        lambda entry: entry.arch.startswith("resnext"),
-        lambda entry: re.fullmatch(r"(preact_)?resnet\d+", entry.arch) is not None,
+        lambda entry: entry.arch.startswith("resnext") and not RESNET.fullmatch(entry.arch),
+        lambda entry: RESNET.fullmatch(entry.arch) is not None,
     )
     columns = (NETWORK, DATA, VALIDATION, TEST, SEEDS, PARAMETERS, MULTIPLY_ADDS, STEP_TIME, EPOCHS)
     return _table(entries, (*columns, MINUTES_COLUMN, MACHINE, COMMAND), folder, f"{OVER_SEEDS} {MINUTES}")

@@ -163,6 +163,16 @@ def test_resnext_beside_resnet_shows_what_they_cost(tmp_path, results):
     assert all(row["multiply-adds"].endswith(" M") for row in rows)
 
 
+def test_a_resnext_with_one_group_is_the_resnet_that_others_are_compared_with(tmp_path):
+    results = tmp_path / "results"
+    write_run(results / "grouped", arch="resnext29_16x3d")
+    write_run(results / "more-groups", arch="resnext29_8x5d")
+    assert "No such runs" in fill(tmp_path, results, "resnext")
+    write_run(results / "one-group", arch="resnext29_1x32d")
+    networks = [row["network"] for row in cells(fill(tmp_path, results, "resnext"))]
+    assert networks == ["resnext29_1x32d", "resnext29_8x5d", "resnext29_16x3d"]
+
+
 def test_overfitting_compares_with_and_without_augmentation(tmp_path, results):
     rows = cells(fill(tmp_path, results, "overfitting"))
     assert [row["augmentation"] for row in rows] == ["yes", "no"]
