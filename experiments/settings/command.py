@@ -17,6 +17,8 @@ __all__ = ["command_of", "flag_words", "program_of"]
 # The training programs and the data set that each takes unless --dataset names another.
 PROGRAMS = {"cifar10": "cifar10", "cifar100": "cifar100", "mnist": "mnist", "folder": "imagenet"}
 IMAGENET = "imagenet2012"
+# A resumed run may change it, yet it decides among which checkpoints the best is chosen.
+CHOOSES_CHECKPOINT = "eval_every"
 
 
 def program_of(dataset: str) -> tuple[str, str]:
@@ -66,11 +68,12 @@ def _differences(recipe: Config, config: Config) -> Iterator[str]:
 
 
 def _numeric_fields(group: Any) -> list[dataclasses.Field[Any]]:
-    """The settings that numbers depend on."""
+    """The settings that the reported numbers depend on."""
     return [
         field
         for field in dataclasses.fields(group)
-        if not dataclasses.is_dataclass(getattr(group, field.name)) and not may_change(field)
+        if not dataclasses.is_dataclass(getattr(group, field.name))
+        and (not may_change(field) or field.name == CHOOSES_CHECKPOINT)
     ]
 
 
