@@ -13,7 +13,7 @@ DEGRADATION = Comparison(
     module="experiments.degradation",
     title="Degradation: plain and residual networks of 20 and 56 layers",
     summary="Trains plain and residual networks of 20 and 56 layers (He et al. 2015, figure 6) by the "
-    "paper's recipe; --epochs 20 or --steps 8000 shorten it and its schedule.",
+    "paper's recipe; --recipe fast --epochs 18 shows the same in a tenth of its steps.",
     members=("plain20", "plain56", "resnet20", "resnet56"),
     recipe="paper",
 )
