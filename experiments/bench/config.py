@@ -131,4 +131,5 @@ class BenchConfig:
         for field in dataclasses.fields(self):
             users = [title for title, mode in modes.items() if field.name in mode.takes]
             if users and asked not in users and getattr(self, field.name) != field.default:
-                raise ConfigError(f"{flag_of(field.name)} goes with {' or '.join(users)}, not with {asked}")
+                any_user = " or ".join(filter(None, (", ".join(users[:-1]), users[-1])))
+                raise ConfigError(f"{flag_of(field.name)} goes with {any_user}, not with {asked}")

@@ -143,9 +143,9 @@ FLAGS = [
     (["--loop", "--steps-per-wait", "2"], "--steps-per-wait goes with whole training steps"),
     (
         ["--growth", "--against", "flax"],
-        "--against goes with whole training steps or --inference or --layers",
+        "--against goes with whole training steps, --inference or --layers, not with",
     ),
-    (["--growth", "--arch", "resnet20"], "--arch goes with whole training steps or --inference or --layers"),
+    (["--growth", "--arch", "resnet20"], "--arch goes with whole training steps, --inference, --layers,"),
     (["--growth", "--batch-size", "8"], "not with --growth"),
     (["--growth", "--image-size", "64"], "not with --growth"),
     (["--growth", "--conv", "xla", "jax"], "--growth takes one --conv, not 2"),
@@ -153,7 +153,7 @@ FLAGS = [
     (["--accuracy", "0.5"], "--accuracy goes with --race, not with whole training steps"),
     (
         ["--loop", "--conv", "xla"],
-        "--conv goes with whole training steps or --inference or --layers or --growth",
+        "--conv goes with whole training steps, --inference, --layers or --growth, not with",
     ),
 ]
 
