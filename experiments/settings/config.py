@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -194,6 +195,11 @@ class OptimConfig:
     weight_decay: float = setting(
         5e-4, "sgd, adam: coefficient of the L2 penalty; adamw: decoupled decay.", at_least=0
     )
+    decays: tuple[str, ...] = setting(
+        (),
+        "Weight decay of some parameters instead of --weight-decay, such as head=0.01; names as in --freeze.",
+        metavar="NAME=DECAY",
+    )
     decay_all: bool = setting(True, "Decay biases and BatchNorm parameters too.")
     label_smoothing: float = setting(
         0.0, "Probability spread over all classes in the target.", at_least=0, below=1
@@ -220,7 +226,12 @@ class OptimConfig:
             raise ConfigError("--milestones must ascend, such as --milestones 0.5 0.75")
         if self.nesterov and (self.optimizer not in ("sgd", "muon") or not self.momentum):
             raise ConfigError("--nesterov is a form of sgd's momentum: leave it out, or --optimizer sgd")
+        if self.decays and self.optimizer == "adamw":
+            raise ConfigError(
+                "--decays goes into the gradient, adamw's decay does not: use another --optimizer"
+            )
         self.rate_factors()
+        self.decay_coefficients()
 
     def rate_factors(self) -> dict[str, float]:
         """What ``--rates`` says: from names to factors.
@@ -228,16 +239,33 @@ class OptimConfig:
         Raises:
             ConfigError: It is not NAME=FACTOR with a finite factor of at least 0.
         """
-        factors: dict[str, float] = {}
-        for text in self.rates:
-            name, _, factor = text.partition("=")
-            try:
-                factors[name] = float(factor)
-            except ValueError:
-                factors[name] = math.nan
-            if not name or not factors[name] >= 0 or math.isinf(factors[name]):
-                raise ConfigError(f"--rates takes NAME=FACTOR, such as head=2, not {text!r}")
-        return factors
+        return _numbers_by_name("--rates", "NAME=FACTOR, such as head=2", self.rates)
+
+    def decay_coefficients(self) -> dict[str, float]:
+        """What ``--decays`` says: from names to coefficients of weight decay.
+
+        Raises:
+            ConfigError: It is not NAME=DECAY with a finite decay of at least 0.
+        """
+        return _numbers_by_name("--decays", "NAME=DECAY, such as head=0.01", self.decays)
+
+
+def _numbers_by_name(flag: str, form: str, texts: Iterable[str]) -> dict[str, float]:
+    """Reads NAME=NUMBER.
+
+    Raises:
+        ConfigError: A text has no name, or no finite number of at least 0.
+    """
+    numbers: dict[str, float] = {}
+    for text in texts:
+        name, _, number = text.partition("=")
+        try:
+            numbers[name] = float(number)
+        except ValueError:
+            numbers[name] = math.nan
+        if not name or not numbers[name] >= 0 or math.isinf(numbers[name]):
+            raise ConfigError(f"{flag} takes {form}, not {text!r}")
+    return numbers
 
 
 @dataclasses.dataclass(frozen=True)

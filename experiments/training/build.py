@@ -179,13 +179,14 @@ def init_state(
     """The initial state: fresh, or from ``--init-from``; with a moving average for ``--ema``.
 
     Raises:
-        ConfigError: The weights of ``--init-from`` or the names of ``--freeze`` or ``--rates`` do not fit.
+        ConfigError: The weights of ``--init-from`` do not fit, or a name of ``--freeze``, ``--rates`` or
+            ``--decays`` matches no parameter.
         ExperimentError: The network cannot take the images.
     """
     try:
         state = create_state(model, tx, jax.random.key(config.run.seed), data.image_shape)
     except TrainError as error:  # the optimizer's: a name that matches nothing
-        raise ConfigError(f"--freeze, --rates: {error}") from None
+        raise ConfigError(f"--freeze, --rates, --decays: {error}") from None
     except (ValueError, TypeError) as error:
         size = "x".join(map(str, data.image_shape))
         raise ExperimentError(

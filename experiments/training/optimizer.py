@@ -1,5 +1,9 @@
 """From settings to a learning-rate schedule and an optimizer."""
 
+from collections.abc import Callable
+from typing import Any
+
+import jax
 import optax
 
 from experiments.settings.config import OptimConfig
@@ -28,7 +32,7 @@ def make_schedule(config: OptimConfig, total: int, per_epoch: int) -> optim.Sche
 
 def make_optimizer(config: OptimConfig, schedule: optim.Schedule) -> optax.GradientTransformation:
     """The optimizer; its ``init`` raises TrainError for a name that matches no parameter."""
-    mask = None if config.decay_all else optim.decay_mask
+    mask = _decay_mask(config)
     if config.optimizer in ("sgd", "muon"):
         make = optim.sgd if config.optimizer == "sgd" else optim.muon
         tx = make(
@@ -47,6 +51,8 @@ def make_optimizer(config: OptimConfig, schedule: optim.Schedule) -> optax.Gradi
             mask=mask,
         )
     parts = [tx]
+    if config.decays:
+        parts.insert(0, optim.decay_by_group(config.decay_coefficients()))
     if config.clip_norm:
         parts.insert(0, optax.clip_by_global_norm(config.clip_norm))
     if config.rates:
@@ -57,3 +63,16 @@ def make_optimizer(config: OptimConfig, schedule: optim.Schedule) -> optax.Gradi
         parts.append(optim.scale_by_rate_factor())
     tx = optax.chain(*parts) if len(parts) > 1 else tx
     return optim.freeze(tx, *config.freeze) if config.freeze else tx
+
+
+def _decay_mask(config: OptimConfig) -> Callable[[Any], Any] | None:
+    """Where ``--weight-decay`` applies: not to what ``--decays`` names. None for everywhere."""
+    if not config.decays:
+        return None if config.decay_all else optim.decay_mask
+
+    def mask(params: Any) -> Any:
+        everywhere = jax.tree.map(lambda _: True, params) if config.decay_all else optim.decay_mask(params)
+        named = optim.matching(params, config.decay_coefficients())
+        return jax.tree.map(lambda decayed, own: decayed and not own, everywhere, named)
+
+    return mask

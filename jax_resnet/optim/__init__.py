@@ -1,7 +1,7 @@
 """SGD, Adam and AdamW as in PyTorch, Muon, schedules, and transformations of groups of parameters."""
 
 from jax_resnet.optim.adjustable import RateState, rate_factor, scale_by_rate_factor, with_rate_factor
-from jax_resnet.optim.groups import decay_mask, freeze, matching, scale_by_group
+from jax_resnet.optim.groups import decay_by_group, decay_mask, freeze, matching, scale_by_group
 from jax_resnet.optim.muon import muon, normalize_filters
 from jax_resnet.optim.optimizers import ScalarOrSchedule, adam, sgd
 from jax_resnet.optim.schedules import (
@@ -22,6 +22,7 @@ __all__ = [
     "WarmUpState",
     "adam",
     "cosine",
+    "decay_by_group",
     "decay_mask",
     "freeze",
     "linear",

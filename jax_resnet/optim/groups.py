@@ -7,7 +7,7 @@ all of ``stage1_block1/...``, "stage*" all blocks. With a slash it matches the e
 """
 
 import fnmatch
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -16,7 +16,7 @@ import optax
 from jax_resnet._text import did_you_mean
 from jax_resnet.errors import TrainError
 
-__all__ = ["decay_mask", "freeze", "matching", "scale_by_group"]
+__all__ = ["decay_by_group", "decay_mask", "freeze", "matching", "scale_by_group"]
 
 # Scales and biases of normalizations, and biases of all other layers. Their rank says nothing: where blocks
 # run in a loop, or networks are stacked by vmap, they have leading axes.
@@ -81,6 +81,38 @@ def freeze(tx: optax.GradientTransformation, *patterns: str) -> optax.GradientTr
     return optax.partition({"trained": tx, "frozen": optax.set_to_zero()}, labels)
 
 
+def decay_by_group(decays: Mapping[str, float]) -> optax.GradientTransformation:
+    """Adds weight decay to the gradients of groups of parameters, each with its own coefficient.
+
+    ``optax.chain(decay_by_group({"head": 0.01}), sgd(0.1, momentum=0.9))``: ``grad + decay * p`` with the
+    coefficient of the first pattern that matches the parameter, in the mapping's order; ``grad`` where none
+    does. Before the optimizer in a chain it is coupled weight decay, as ``sgd``'s own, to which it adds.
+
+    >>> import jax.numpy as jnp, optax
+    >>> from jax_resnet.optim import sgd
+    >>> params = {"stem_conv": {"kernel": jnp.ones(2)}, "head": {"kernel": jnp.ones(2)}}
+    >>> tx = optax.chain(decay_by_group({"head": 0.5}), sgd(0.1))
+    >>> updates, _ = tx.update(params, tx.init(params), params)
+    >>> print(updates["stem_conv"]["kernel"], updates["head"]["kernel"])
+    [-0.1 -0.1] [-0.15 -0.15]
+
+    Args:
+        decays: From patterns, see the module, to coefficients.
+
+    Returns:
+        A stateless optax transformation; ``init`` raises TrainError if a pattern matches no parameter.
+    """
+
+    def update(updates: Any, state: optax.EmptyState, params: Any = None) -> tuple[Any, optax.EmptyState]:
+        def decayed(path: Any, u: jax.Array, p: jax.Array) -> jax.Array:
+            decay = _first_match(path, decays, 0.0)
+            return u + decay * p if decay else u
+
+        return jax.tree_util.tree_map_with_path(decayed, updates, params), state
+
+    return optax.GradientTransformation(_checking_init(decays), update)
+
+
 def scale_by_group(factors: Mapping[str, float]) -> optax.GradientTransformation:
     """Multiplies the updates of groups of parameters, and so their learning rates.
 
@@ -104,17 +136,27 @@ def scale_by_group(factors: Mapping[str, float]) -> optax.GradientTransformation
         A stateless optax transformation; ``init`` raises TrainError if a pattern matches no parameter.
     """
 
-    def factor(path: Any) -> float:
-        return next((value for pattern, value in factors.items() if _matches(path, pattern)), 1.0)
+    def update(updates: Any, state: optax.EmptyState, params: Any = None) -> tuple[Any, optax.EmptyState]:
+        scaled = jax.tree_util.tree_map_with_path(
+            lambda path, u: u * _first_match(path, factors, 1.0), updates
+        )
+        return scaled, state
+
+    return optax.GradientTransformation(_checking_init(factors), update)
+
+
+def _checking_init(patterns: Iterable[str]) -> Callable[[Any], optax.EmptyState]:
+    """The ``init`` of a stateless transformation, which looks for a parameter of each pattern."""
 
     def init(params: Any) -> optax.EmptyState:
-        _check_patterns(params, factors)
+        _check_patterns(params, patterns)
         return optax.EmptyState()
 
-    def update(updates: Any, state: optax.EmptyState, params: Any = None) -> tuple[Any, optax.EmptyState]:
-        return jax.tree_util.tree_map_with_path(lambda path, u: u * factor(path), updates), state
+    return init
 
-    return optax.GradientTransformation(init, update)
+
+def _first_match(path: Any, values: Mapping[str, float], default: float) -> float:
+    return next((value for pattern, value in values.items() if _matches(path, pattern)), default)
 
 
 def _names(path: Any) -> list[str]:

@@ -111,6 +111,21 @@ def test_groups_have_learning_rates_of_their_own():
         np.testing.assert_allclose(value, -0.1 * factor, rtol=1e-6)
 
 
+def test_groups_have_weight_decay_of_their_own():
+    tx = optax.chain(optim.decay_by_group({"head/bias": 0.0, "head": 0.5, "bias": 0.25}), optim.sgd(1.0))
+    zeros = jax.tree.map(jnp.zeros_like, PARAMS)
+    updates, _ = jax.jit(tx.update)(zeros, tx.init(PARAMS), PARAMS)
+    for path, value in flatten_dict(updates).items():
+        of_head = 0.0 if path[-1] == "bias" else 0.5
+        decay = of_head if path[0] == "head" else 0.25 if path[-1] == "bias" else 0.0
+        np.testing.assert_array_equal(value, jnp.full_like(value, -decay))
+
+
+def test_a_pattern_of_weight_decay_that_matches_nothing_is_an_error():
+    with pytest.raises(TrainError, match="did you mean head"):
+        optim.decay_by_group({"haed": 0.5}).init(PARAMS)
+
+
 def test_masks_and_groups_compose():
     tx = optim.freeze(optim.sgd(0.1, weight_decay=0.5, mask=optim.decay_mask), "head")
     zeros = jax.tree.map(jnp.zeros_like, PARAMS)

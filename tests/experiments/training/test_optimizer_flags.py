@@ -111,9 +111,40 @@ def test_rates_are_names_and_factors(small, flags):
         experiment(small, *flags)
 
 
-@pytest.mark.parametrize("flags", [["--freeze", "stage9"], ["--rates", "haed=2"]])
+@pytest.mark.parametrize("text", ["head", "head=-1", "head=inf", "=2"])
+def test_decays_are_names_and_coefficients(small, text):
+    with pytest.raises(ConfigError, match=r"--decays takes NAME=DECAY"):
+        experiment(small, "--decays", text)
+
+
+def test_decays_are_refused_where_decay_is_not_in_the_gradient(small):
+    with pytest.raises(ConfigError, match="--decays goes into the gradient"):
+        experiment(small, "--optimizer", "adamw", "--decays", "head=0.1")
+
+
+@pytest.mark.parametrize("more", [{}, {"decay_all": False}, {"optimizer": "adam"}, {"optimizer": "muon"}])
+def test_decays_replace_the_weight_decay_of_what_they_name(more):
+    params = {
+        "conv": {"kernel": jnp.ones((3, 3, 2, 2)), "bias": jnp.ones(2)},
+        "head": {"kernel": jnp.ones((2, 3)), "bias": jnp.full(3, 2.0)},
+    }
+    grads = jax.tree.map(lambda p: 0.5 * p, params)
+
+    def update(grads, **settings):
+        tx = make_optimizer(OptimConfig(**{**settings, **more}), optim.piecewise(0.1, []))
+        return tx.update(grads, tx.init(params), params)[0]
+
+    found = update(grads, weight_decay=0.25, decays=("head/kernel=0.125", "bias=0"))
+    by_hand = {**grads, "head": {**grads["head"], "kernel": grads["head"]["kernel"] + 0.125}}
+    expected = update(by_hand, weight_decay=0.0)
+    without = update(grads, weight_decay=0.25)
+    expected["conv"]["kernel"] = without["conv"]["kernel"]
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
+@pytest.mark.parametrize("flags", [["--freeze", "stage9"], ["--rates", "haed=2"], ["--decays", "haed=2"]])
 def test_a_name_that_matches_nothing_is_an_error(small, flags):
-    with pytest.raises(ConfigError, match=r"--freeze, --rates: no parameter matches|frozen"):
+    with pytest.raises(ConfigError, match=r"--freeze, --rates, --decays: no parameter matches|frozen"):
         experiment(small, *flags)
 
 
