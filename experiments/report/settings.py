@@ -12,7 +12,7 @@ from experiments.runs.text import printable
 from experiments.settings.config import Config
 from experiments.settings.datasets import STREAMED_DATASETS
 from experiments.settings.fields import groups_of, rules_of
-from experiments.settings.resume import may_change
+from experiments.settings.resume import decides_numbers
 
 __all__ = [
     "FOLDER",
@@ -51,8 +51,6 @@ APPLIES: dict[str, Callable[[Settings], bool]] = {
     "warmup_epochs": lambda s: bool(s.get("warmup_epochs")),
     "workers": lambda s: s.get("dataset") in STREAMED_DATASETS,
 }
-# A resumed run may change them, yet how far a run went and how often it chose a checkpoint matter here.
-COMPARED_ANYWAY = frozenset({"max_steps", "eval_every"})
 
 
 class _Leaf(NamedTuple):
@@ -60,7 +58,7 @@ class _Leaf(NamedTuple):
 
     default: Any
     hint: Any
-    may_change: bool
+    decides_numbers: bool
 
 
 def read_settings(written: Any) -> tuple[dict[str, Any], list[str]]:
@@ -97,11 +95,8 @@ def compared_settings(settings: Settings) -> dict[str, Any]:
     leaves = _leaves()
     kept = {}
     for name, value in applicable_settings(settings).items():
-        if name == "data_dir":
-            # Images in a folder are known by it; other data sets are the same wherever they are.
-            compared = settings.get("dataset") == FOLDER
-        else:
-            compared = name in COMPARED_ANYWAY or not leaves[name].may_change
+        # Images in a folder are known by it; other data sets are the same wherever they are.
+        compared = settings.get("dataset") == FOLDER if name == "data_dir" else leaves[name].decides_numbers
         if compared and name not in ("seed", "seeds"):
             kept[name] = value
     return kept
@@ -142,7 +137,7 @@ def _leaves() -> dict[str, _Leaf]:
         for field in dataclasses.fields(group):
             if rules_of(field) is not None:
                 value = getattr(group, field.name)
-                leaves[field.name] = _Leaf(value, hints[field.name], may_change(field))
+                leaves[field.name] = _Leaf(value, hints[field.name], decides_numbers(field))
     return leaves
 
 

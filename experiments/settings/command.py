@@ -10,15 +10,13 @@ from experiments.settings.config import Config
 from experiments.settings.fields import flag_of, groups_of
 from experiments.settings.flags import parse
 from experiments.settings.recipes import choose
-from experiments.settings.resume import may_change
+from experiments.settings.resume import decides_numbers
 
 __all__ = ["command_of", "flag_words", "program_of"]
 
 # The training programs and the data set that each takes unless --dataset names another.
 PROGRAMS = {"cifar10": "cifar10", "cifar100": "cifar100", "mnist": "mnist", "folder": "imagenet"}
 IMAGENET = "imagenet2012"
-# A resumed run may change it, yet it decides among which checkpoints the best is chosen.
-CHOOSES_CHECKPOINT = "eval_every"
 
 
 def program_of(dataset: str) -> tuple[str, str]:
@@ -72,8 +70,7 @@ def _numeric_fields(group: Any) -> list[dataclasses.Field[Any]]:
     return [
         field
         for field in dataclasses.fields(group)
-        if not dataclasses.is_dataclass(getattr(group, field.name))
-        and (not may_change(field) or field.name == CHOOSES_CHECKPOINT)
+        if not dataclasses.is_dataclass(getattr(group, field.name)) and decides_numbers(field)
     ]
 
 

@@ -293,12 +293,15 @@ class RunConfig:
         "Stop after this step without changing the schedule; --resume continues.",
         above=0,
         may_change=True,
+        reported=True,
     )
     log_every: int = setting(50, "Training steps per metrics.jsonl record.", above=0, may_change=True)
     eval_batch_size: int = setting(
         500, "Images per step of evaluation; the metrics do not depend on it.", above=0, may_change=True
     )
-    eval_every: int = setting(1, "Epochs between validations.", above=0, may_change=True)
+    eval_every: int = setting(  # the best checkpoint is one that was validated
+        1, "Epochs between validations.", above=0, may_change=True, reported=True
+    )
     test_every: int = setting(
         0,
         "Epochs between evaluations on the test set for its curve alone; they choose nothing. 0 for none.",

@@ -21,7 +21,8 @@ class Rules(NamedTuple):
         above: Number that must be exceeded.
         at_most: Largest allowed number.
         below: Number that must not be reached.
-        may_change: Whether a resumed run may have another value: nothing that its numbers depend on.
+        may_change: Whether a resumed run may have another value: no state of the training depends on it.
+        reported: Whether the reported numbers depend on it although it may change.
         common: Whether ``--help`` lists the flag among those people use most.
         metavar: What stands for the value in ``--help``.
         positional: Whether the value is given without a flag.
@@ -33,6 +34,7 @@ class Rules(NamedTuple):
     at_most: float | None = None
     below: float | None = None
     may_change: bool = False
+    reported: bool = False
     common: bool = False
     metavar: str | None = None
     positional: bool = False

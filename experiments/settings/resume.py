@@ -9,13 +9,19 @@ from experiments.program.errors import ConfigError
 from experiments.settings.config import Config
 from experiments.settings.fields import flag_of, from_dict, groups_of, rules_of
 
-__all__ = ["check_same", "may_change", "read_config", "resumed_defaults", "saved_config"]
+__all__ = ["check_same", "decides_numbers", "may_change", "read_config", "resumed_defaults", "saved_config"]
 
 
 def may_change(field: dataclasses.Field[Any]) -> bool:
-    """Whether a resumed run may have another value here: nothing that its numbers depend on."""
+    """Whether a resumed run may have another value here: no state of the training depends on it."""
     rules = rules_of(field)
     return rules is not None and rules.may_change
+
+
+def decides_numbers(field: dataclasses.Field[Any]) -> bool:
+    """Whether the numbers that a run reports depend on the setting: its training, or what is taken of it."""
+    rules = rules_of(field)
+    return rules is None or rules.reported or not rules.may_change
 
 
 def saved_config(workdir: Path) -> Config | None:

@@ -8,24 +8,26 @@ import pytest
 from experiments.program.errors import ConfigError
 from experiments.settings.config import Config
 from experiments.settings.fields import groups_of
-from experiments.settings.resume import check_same, may_change, read_config
+from experiments.settings.resume import check_same, decides_numbers, may_change, read_config
 from jax_resnet._files import write_text
 from tests.helpers.fuzz import damaged_by, damages, go_on
 
 
-def test_nothing_that_the_numbers_depend_on_may_change():
-    changeable = {
-        field.name
-        for _, group in groups_of(Config())
-        for field in dataclasses.fields(group)
-        if may_change(field)
-    }
-    assert changeable == {
+def settings_where(holds):
+    return {f.name for _, group in groups_of(Config()) for f in dataclasses.fields(group) if holds(f)}
+
+
+def test_no_state_of_the_training_depends_on_what_may_change():
+    assert settings_where(may_change) == {
         *("workdir", "max_steps", "log_every", "eval_batch_size", "eval_every", "test_every"),
         *("checkpoint_minutes", "resume", "overwrite", "data_dir", "archive", "mirror", "workers"),
         *("parallel", "shard_params", "remat", "coordinator", "num_processes", "process_id"),
         *("threads", "compilation_cache"),
     }
+
+
+def test_reported_numbers_depend_on_what_a_resumed_run_may_change():
+    assert settings_where(lambda f: may_change(f) and decides_numbers(f)) == {"max_steps", "eval_every"}
 
 
 @pytest.mark.slow
