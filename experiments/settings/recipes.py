@@ -224,12 +224,13 @@ RECIPES: dict[str, Recipe] = {
     ),
     "mnist": Recipe(
         "any network on MNIST: 10 epochs, cosine",
-        "10 epochs of batch 64, cosine from 0.02, weight decay 5e-4, crops padded by 2, no flips.",
+        "10 epochs of batch 64, cosine from 0.02 after a warm-up of 5%, without which mnist_preact_resnet "
+        "diverges, weight decay 5e-4, crops padded by 2, no flips.",
         Config(
             recipe="mnist",
             model=ModelConfig(arch="mnist_cnn"),
             data=DataConfig(dataset="mnist", crop_padding=2, flip=False),
-            optim=OptimConfig(batch_size=64, epochs=10, learning_rate=0.02),
+            optim=OptimConfig(batch_size=64, epochs=10, learning_rate=0.02, warmup=0.05),
         ),
         datasets=MNIST,
     ),
