@@ -1,6 +1,7 @@
 """Runs as read from their folders: everything is checked here once, the rest of the report trusts it."""
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -105,7 +106,8 @@ class Run:
     def device(self) -> str | None:
         """The devices that computed."""
         device = (self.summary and self.summary.device) or self.environment.device
-        return printable(device) if device else None
+        # Runs of older versions say "1 cores".
+        return re.sub(r"\b1 cores\b", "1 core", printable(device)) if device else None
 
     def reached(self, quantity: str) -> float | None:
         """The run's "epochs", "seconds" or "images_per_second" so far."""
