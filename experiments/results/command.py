@@ -57,7 +57,7 @@ def changed_flags(settings: Settings) -> list[str]:
             continue
         if default == "auto":  # the run recorded what was chosen on its machine
             continue
-        if value is not None and value != ():  # which no flag can give
+        if value is not None:  # which no flag can give
             words += flag_words(name, value, _text)
     return words
 

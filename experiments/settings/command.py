@@ -7,7 +7,7 @@ from typing import Any
 
 from experiments.program.errors import ConfigError
 from experiments.settings.config import Config
-from experiments.settings.fields import flag_of, groups_of
+from experiments.settings.fields import NONE, flag_of, groups_of
 from experiments.settings.flags import parse
 from experiments.settings.recipes import choose
 from experiments.settings.resume import decides_numbers
@@ -26,9 +26,11 @@ def program_of(dataset: str) -> tuple[str, str]:
 
 
 def flag_words(name: str, value: Any, text: Callable[[Any], str] = str) -> list[str]:
-    """The flag of a field, and its value as ``text`` writes it."""
+    """The flag of a field, and its value as ``text`` writes it; no values are ``none``."""
     if isinstance(value, bool):
         return [flag_of(name) if value else flag_of(name).replace("--", "--no-", 1)]
+    if value == ():
+        return [flag_of(name), NONE]
     return [flag_of(name), *map(text, value if isinstance(value, tuple) else (value,))]
 
 

@@ -7,9 +7,20 @@ from typing import Any, NamedTuple
 
 from experiments.program.errors import ConfigError
 
-__all__ = ["INT64_MAX", "Rules", "check_ranges", "flag_of", "from_dict", "groups_of", "rules_of", "setting"]
+__all__ = [
+    "INT64_MAX",
+    "NONE",
+    "Rules",
+    "check_ranges",
+    "flag_of",
+    "from_dict",
+    "groups_of",
+    "rules_of",
+    "setting",
+]
 
 INT64_MAX = 2**63 - 1
+NONE = "none"  # as the value of a flag that takes several: no values, where the recipe has some
 
 
 class Rules(NamedTuple):

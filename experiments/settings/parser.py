@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from experiments.program.errors import ConfigError
-from experiments.settings.fields import flag_of, groups_of, rules_of
+from experiments.settings.fields import NONE, flag_of, groups_of, rules_of
 from jax_resnet._text import did_you_mean
 
 __all__ = ["About", "T", "parse_flags"]
@@ -84,8 +84,15 @@ def _replace(settings: T, found: dict[str, Any]) -> T:
             changes[field.name] = _replace(value, found)
         elif field.name in found:
             given = found[field.name]
-            changes[field.name] = tuple(given) if isinstance(given, list) else given
+            changes[field.name] = _values(field.name, given) if isinstance(given, list) else given
     return dataclasses.replace(settings, **changes)  # type: ignore[type-var]
+
+
+def _values(name: str, given: list[Any]) -> tuple[Any, ...]:
+    """The values of a flag that takes several; None, which was ``NONE``, takes back those of the recipe."""
+    if None in given and len(given) > 1:
+        raise ConfigError(f"{flag_of(name)} takes {NONE} alone, or values")
+    return tuple(value for value in given if value is not None)
 
 
 def _build(kind: type, prog: str, about: About, default: Any) -> _Parser:
@@ -113,6 +120,8 @@ def _build(kind: type, prog: str, about: About, default: Any) -> _Parser:
             target = common if rules.common else section
             names = [field.name] if rules.positional else [flag_of(field.name)]
             options = _options(hints[field.name], rules.metavar)
+            if field.default == () and not rules.positional:
+                options["type"] = _or_none(options["type"])
             shown = _default_text(getattr(group, field.name))
             options["help"] = (rules.help + (f" (default: {shown})" if shown else "")).replace("%", "%%")
             if rules.positional:
@@ -156,6 +165,10 @@ def _converter(kind: Any) -> Callable[[str], Any]:
     if typing.get_origin(kind) is typing.Literal:
         return _one_of(typing.get_args(kind))
     return {int: _whole_number, float: _number}.get(kind, str)
+
+
+def _or_none(convert: Callable[[str], Any]) -> Callable[[str], Any]:
+    return lambda text: None if text == NONE else convert(text)
 
 
 def _whole_number(text: str) -> int:

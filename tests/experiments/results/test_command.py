@@ -66,6 +66,11 @@ def test_only_what_differs_from_the_recipe_is_shown(typed, made):
     assert training_command(settings_of(typed)[1]) == made
 
 
+def test_values_that_the_recipe_has_and_the_run_had_not_are_none():
+    settings = {**settings_of("python -m experiments.cifar10 --recipe speedrun")[1], "decays": ()}
+    assert training_command(settings).endswith("--recipe speedrun --decays none")
+
+
 def test_what_auto_chose_is_not_shown():
     settings = {**settings_of("python -m experiments.cifar10 --recipe quick")[1], "dtype": "bf16"}
     assert "dtype" not in training_command(settings)

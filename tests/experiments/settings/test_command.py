@@ -22,6 +22,16 @@ from experiments.settings.flags import parse
             "--mean 0.5 0.5 0.5 --std 1 1 1 --seed 3",
             "cifar10 --arch resnet20 --recipe standard --mean 0.5 0.5 0.5 --std 1.0 1.0 1.0 --seed 3",
         ),
+        (
+            "cifar10",
+            "--recipe speedrun --rates none",
+            "cifar10 --arch airbench94 --recipe speedrun --rates none",
+        ),
+        (
+            "cifar10",
+            "--recipe tutorial-000 --mean none --std none",
+            "cifar10 --arch resnet18 --recipe tutorial-000 --mean none --std none",
+        ),
         ("cifar10", "--recipe paper --arch resnet110", "cifar10 --arch resnet110 --recipe paper"),
         ("cifar100", "--arch resnet56", "cifar100 --arch resnet56 --recipe standard"),
         ("mnist", "--recipe tutorial-003", "mnist --arch mnist_preact_resnet --recipe tutorial-003"),

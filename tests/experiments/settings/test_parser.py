@@ -48,6 +48,14 @@ def test_flags_change_defaults_and_nothing_else():
     assert parse("--fraction", "0", default=default) == Outer(kind="green", inner=Inner(7, (), 0.0))
 
 
+def test_none_takes_back_the_values_of_a_recipe():
+    recipe = Outer(inner=Inner(names=("x", "y")))
+    assert parse("--names", "none", default=recipe) == Outer()
+    with pytest.raises(ConfigError, match="--names takes none alone, or values"):
+        parse("--names", "none", "z")
+    assert parse("none", "none").rest == ("none",)  # paths
+
+
 def test_the_last_of_a_flag_given_twice_counts():
     assert parse("--kind", "red", "--kind", "green").kind == "green"
 
