@@ -104,11 +104,8 @@ def decay_by_group(decays: Mapping[str, float]) -> optax.GradientTransformation:
     """
 
     def update(updates: Any, state: optax.EmptyState, params: Any = None) -> tuple[Any, optax.EmptyState]:
-        def decayed(path: Any, u: jax.Array, p: jax.Array) -> jax.Array:
-            decay = _first_match(path, decays, 0.0)
-            return u + decay * p if decay else u
-
-        return jax.tree_util.tree_map_with_path(decayed, updates, params), state
+        own = _values_of(updates, decays, 0.0)
+        return jax.tree.map(lambda u, p, decay: u + decay * p if decay else u, updates, params, own), state
 
     return optax.GradientTransformation(_checking_init(decays), update)
 
@@ -137,10 +134,7 @@ def scale_by_group(factors: Mapping[str, float]) -> optax.GradientTransformation
     """
 
     def update(updates: Any, state: optax.EmptyState, params: Any = None) -> tuple[Any, optax.EmptyState]:
-        scaled = jax.tree_util.tree_map_with_path(
-            lambda path, u: u * _first_match(path, factors, 1.0), updates
-        )
-        return scaled, state
+        return jax.tree.map(lambda u, factor: u * factor, updates, _values_of(updates, factors, 1.0)), state
 
     return optax.GradientTransformation(_checking_init(factors), update)
 
@@ -155,8 +149,13 @@ def _checking_init(patterns: Iterable[str]) -> Callable[[Any], optax.EmptyState]
     return init
 
 
-def _first_match(path: Any, values: Mapping[str, float], default: float) -> float:
-    return next((value for pattern, value in values.items() if _matches(path, pattern)), default)
+def _values_of(params: Any, values: Mapping[str, float], default: float) -> Any:
+    """A tree of numbers: the value of the first pattern that matches, ``default`` where none does."""
+
+    def value_at(path: Any, _: Any) -> float:
+        return next((value for pattern, value in values.items() if _matches(path, pattern)), default)
+
+    return jax.tree_util.tree_map_with_path(value_at, params)
 
 
 def _names(path: Any) -> list[str]:
