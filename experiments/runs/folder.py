@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OURS", "RunFolder", "open_run"]
 
-# All that --overwrite deletes: whatever else lies in the folder is somebody's.
+# What a run writes. Whatever else lies in its folder is somebody's, but for an evaluation of it.
 OURS = (
     "config.json",
     "metrics.jsonl",
@@ -32,13 +32,15 @@ OURS = (
     CHECKPOINTS,
     "tensorboard",
 )
+# By experiments.evaluate --out RUN: true of one end of the run alone.
+EVALUATION = ("evaluation.json", "confusion.png")
 
 
 class RunFolder:
     """A folder that belongs to one run at a time; of many processes, the first writes in it."""
 
     def __init__(self, path: Path, *, resume: bool, overwrite: bool) -> None:
-        """Makes the folder, or checks that this run may write in it.
+        """Makes the folder, or checks that this run may write in it. Nothing is deleted before ``clear``.
 
         Raises:
             ExperimentError: The folder cannot be written, holds a run and neither ``resume`` nor
@@ -61,9 +63,7 @@ class RunFolder:
         for name in OURS:  # drafts of a process that was killed while it wrote
             for draft in path.glob(f".{name}.*.tmp"):
                 draft.unlink(missing_ok=True)
-        if overwrite:
-            self._delete()
-        elif not resume and any((path / name).exists() for name in OURS):
+        if not resume and not overwrite and any((path / name).exists() for name in OURS):
             self._lock.release()
             self._lock = None
             raise ExperimentError(f"{path} holds a run already: --resume it, --overwrite it, or name another")
@@ -124,10 +124,11 @@ class RunFolder:
         if self.writes:
             write_text(self.path / name, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
-    def remove(self, name: str) -> None:
-        """Removes a file, if it is there."""
-        if self.writes:
-            (self.path / name).unlink(missing_ok=True)
+    def reopen(self) -> None:
+        """Removes what was true of an earlier end of the run, where there was one."""
+        if self.writes and (self.path / "summary.json").exists():
+            for name in ("summary.json", *EVALUATION):
+                (self.path / name).unlink(missing_ok=True)
 
     def write_predictions(self, labels: np.ndarray, logits_last: np.ndarray, logits_best: np.ndarray) -> None:
         """Writes ``predictions.npz``: the test set's labels, and the logits of two checkpoints."""
@@ -136,8 +137,12 @@ class RunFolder:
         with replacing(self.path / "predictions.npz") as draft, draft.open("wb") as file:
             np.savez(file, labels=labels, logits_last=logits_last, logits_best=logits_best)
 
+    def clear(self) -> None:
+        """Deletes the run that was in the folder, and its evaluation."""
+        broadcast_from_primary(self._delete)
+
     def _delete(self) -> None:
-        for name in OURS:
+        for name in (*OURS, *EVALUATION):
             target = self.path / name
             if target.is_dir():
                 shutil.rmtree(target)

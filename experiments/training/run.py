@@ -43,7 +43,7 @@ def run(config: Config, console: Console) -> dict[str, Any]:
             if saved_config(folder.path) is None:
                 raise ExperimentError(f"no run in {folder.path} to resume: leave --resume out to start one")
             check_same(config, folder.path)
-        experiment = build_experiment(config, config.data.load(console))
+        experiment = build_experiment(config, config.data.load(console), say=console.line)
         data = experiment.data
         held_out = f", {len(data.val):,} held out" if data.val else ""
         console.line(
@@ -51,13 +51,15 @@ def run(config: Config, console: Console) -> dict[str, Any]:
             f"{len(data.train):,} images{held_out}, {data.total_steps:,} steps of "
             f"{config.optim.batch_size}, recipe {config.recipe}, on {device()}; run folder {folder.path}"
         )
+        if config.run.overwrite:
+            folder.clear()  # what fails before leaves the run as it was
         with StopSignals(folder.path) as signals, checkpoint.Checkpointer(folder.path) as checkpointer:
             loop = Loop(experiment, folder, checkpointer, signals, console)
-            # After all checks and the restore: what fails before leaves the folder as it was.
+            # After the restore: what fails before leaves the settings as they were.
             folder.write_json("config.json", {**experiment.metadata, **provenance()})
             last_step = max(min(config.run.max_steps or data.total_steps, data.total_steps), loop.step)
             if loop.step < last_step:
-                folder.remove("summary.json")  # of an earlier end, which the run now goes beyond
+                folder.reopen()
             loop.run(last_step)
             checkpointer.wait()
             summary = finish(experiment, loop, folder, console)

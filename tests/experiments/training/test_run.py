@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from experiments.cifar10 import main
-from experiments.program.errors import ExperimentError
+from experiments.program.errors import ConfigError, ExperimentError
 from jax_resnet import data
 
 # What another process does to see the run's own logits again: library calls only.
@@ -108,6 +108,19 @@ def test_a_folder_with_a_run_is_refused_and_left_alone(finished, small):
     with pytest.raises(ExperimentError, match="holds a run already: --resume it, --overwrite it"):
         main([*small, "--workdir", str(finished)])
     assert (finished / "metrics.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "flags", [["--rates", "haed=2"], ["--batch-size", "100000"], ["--init-from", "runs/none"]]
+)
+def test_overwrite_deletes_nothing_before_all_is_checked(small, tmp_path, flags):
+    (tmp_path / "checkpoints").mkdir()
+    for name in ("config.json", "summary.json", "evaluation.json", "checkpoints/5"):
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(ConfigError):
+        main([*small, *flags, "--overwrite", "--workdir", str(tmp_path)])
+    for name in ("config.json", "summary.json", "evaluation.json", "checkpoints/5"):
+        assert (tmp_path / name).read_text() == "{}"
 
 
 def test_overwrite_deletes_the_run_and_nothing_else(small, tmp_path):
