@@ -47,8 +47,8 @@ APPLIES: dict[str, Callable[[Settings], bool]] = {
     "peak_at": lambda s: s.get("schedule") == "one-cycle",
     "randaugment_magnitude": lambda s: bool(s.get("randaugment")),
     "steps": lambda s: s.get("steps") is not None,
-    "warmup": lambda s: not s.get("warmup_epochs"),
-    "warmup_epochs": lambda s: bool(s.get("warmup_epochs")),
+    "warmup": lambda s: s.get("warmup_epochs") is None,
+    "warmup_epochs": lambda s: s.get("warmup_epochs") is not None,
     "workers": lambda s: s.get("dataset") in STREAMED_DATASETS,
 }
 

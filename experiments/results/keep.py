@@ -12,7 +12,7 @@ from typing import Any
 from experiments.program.errors import ConfigError
 from experiments.report.find import find_runs
 from experiments.report.runs import Run, read_run
-from experiments.report.settings import FOLDER
+from experiments.report.settings import FOLDER, compared_settings, read_settings
 from experiments.results.compact import compact_predictions, thin_records
 from experiments.runs.reading import UnreadableError, read_json
 from jax_resnet._files import write_bytes
@@ -141,7 +141,7 @@ def _reduce(run: Run, folder: Path) -> SmallRun:
         "config.json": _json(config),
         "metrics.jsonl": "".join(json.dumps(record) + "\n" for record in records).encode(),
         **({PREDICTIONS: predictions[0]} if predictions else {}),
-        **_evaluation(run.folder),
+        **_evaluation(run),
         "summary.json": _json(summary),
     }
     return SmallRun(folder, files, "; ".join(f"{name}: {note}" for name, note in notes.items()))
@@ -155,15 +155,26 @@ def _write(run: SmallRun) -> None:
         write_bytes(run.folder / name, content)
 
 
-def _evaluation(folder: Path) -> dict[str, bytes]:
-    """The evaluation that lies in a run folder, if there is one; its weights are those of the run."""
-    if not (folder / EVALUATION).exists():
+def _evaluation(run: Run) -> dict[str, bytes]:
+    """The evaluation that lies in a run folder, if there is one; its weights are those of the run.
+
+    Raises:
+        ConfigError: It cannot be read, or is of another run.
+    """
+    path = run.folder / EVALUATION
+    if not path.exists():
         return {}
     try:
-        content = read_json(folder / EVALUATION)
+        content = read_json(path)
     except UnreadableError as error:
-        raise ConfigError(f"{folder / EVALUATION}: {error}; remove it, or evaluate again") from None
-    return {EVALUATION: _json({**content, "weights": kept_name(folder)})}
+        raise ConfigError(f"{path}: {error}; remove it, or evaluate again") from None
+    evaluated, _ = read_settings(content.pop("settings", None))
+    if (evaluated.get("seed"), compared_settings(evaluated)) != (
+        run.setting("seed"),
+        compared_settings(run.settings),
+    ):
+        raise ConfigError(f"{path} is not of this run; remove it, or evaluate again")
+    return {EVALUATION: _json({**content, "weights": kept_name(run.folder)})}
 
 
 def _json(content: dict[str, Any]) -> bytes:

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import numpy as np
 
+from experiments.program.errors import ConfigError
 from experiments.report.groups import Group, group_runs
 from experiments.report.runs import Run
 from experiments.report.settings import compared_settings
@@ -96,10 +97,15 @@ class Entry:
         )
 
     @property
-    def test_augmented(self) -> Spread | None:
-        """Test accuracy with test-time augmentation, where all runs were evaluated with it."""
-        accuracies = [_augmented_accuracy(run) for run in self.runs]
-        return None if None in accuracies else summarize_values(accuracies)
+    def test_augmented(self) -> tuple[Spread, str] | None:
+        """Test accuracy with test-time augmentation and its name, where all runs were evaluated with it."""
+        evaluations = [_evaluation(run) for run in self.runs]
+        accuracies = [evaluation.accuracy for evaluation in evaluations]
+        names = {evaluation.tta for evaluation in evaluations}
+        spread = summarize_values(accuracies)
+        if spread is None or None in accuracies or len(names) > 1 or "none" in names:
+            return None
+        return spread, names.pop()
 
     @property
     def final_train(self) -> Spread | None:
@@ -154,11 +160,23 @@ def read_kept(results: Path) -> Kept:
     """Reads the kept runs and the log of tried settings.
 
     Raises:
-        ConfigError: There are no kept runs, or one is damaged.
+        ConfigError: There are no kept runs, one is damaged, or two are of the same seed.
     """
     entries = [Entry(group) for group in group_runs(read_finished([results]))]
+    for entry in entries:
+        _check_seeds(entry)
     entries.sort(key=lambda entry: (entry.dataset, natural(entry.arch), entry.steps, entry.recipe))
     return Kept(entries, read_trials(results / SEARCH))
+
+
+def _check_seeds(entry: Entry) -> None:
+    folders: dict[int | None, Path] = {}
+    for run in entry.runs:
+        seed = run.setting("seed")
+        if (other := folders.setdefault(seed, run.folder)) != run.folder:
+            raise ConfigError(
+                f"{other} and {run.folder} are the same training with the same seed, {seed}: keep one of them"
+            )
 
 
 def alike(
@@ -211,13 +229,12 @@ class _Evaluation:
     tta: Annotated[str, TEXT] = "none"
 
 
-def _augmented_accuracy(run: Run) -> float | None:
+def _evaluation(run: Run) -> _Evaluation:
     try:
         content = read_json(run.folder / EVALUATION)
     except UnreadableError:  # was not evaluated
-        return None
-    evaluation, _ = read_checked(_Evaluation, content, EVALUATION)
-    return None if evaluation.tta == "none" else evaluation.accuracy
+        return _Evaluation()
+    return read_checked(_Evaluation, content, EVALUATION)[0]
 
 
 def _any_matches(names: Sequence[str], patterns: Sequence[str]) -> bool:

@@ -84,13 +84,18 @@ def _count(count: int | None) -> str:
     return MISSING if count is None else f"{count:,}"
 
 
+def _augmented(entry: Entry, folder: Path) -> str:
+    if entry.test_augmented is None:
+        return MISSING
+    spread, name = entry.test_augmented
+    return f"{format_percent(spread)}, {name}"
+
+
 NETWORK = Column("network", _network, numeric=False)
 DATA = Column("data", lambda entry, _: entry.group.dataset, numeric=False)
 RECIPE = Column("recipe", lambda entry, _: entry.recipe, numeric=False)
 TEST = Column("test accuracy (%)", lambda entry, _: format_percent(entry.test))
-TEST_AUGMENTED = Column(
-    "with test-time augmentation (%)", lambda entry, _: format_percent(entry.test_augmented)
-)
+TEST_AUGMENTED = Column("with test-time augmentation (%)", _augmented)
 VALIDATION = Column("validation accuracy (%)", lambda entry, _: format_percent(entry.row.val_accuracy))
 SEEDS = Column("n", lambda entry, _: str(len(entry.runs)))
 TRAINING = Column("training", _training, numeric=False)

@@ -34,6 +34,7 @@ CASES = [
     "python -m experiments.cifar10 --dataset digits --arch resnet8",
     "python -m experiments.imagenet --data-dir flowers --image-size 64",
     "python -m experiments.cifar10 --arch resnet110 --recipe paper",
+    "python -m experiments.cifar10 --recipe fast --warmup-epochs 0",
     *(
         f"python -m experiments.cifar10 --recipe {name}"
         for name in RECIPES

@@ -75,13 +75,27 @@ def test_places_of_the_machine_are_left_out(tmp_path):
 def test_an_evaluation_in_the_folder_is_kept_without_its_path(tmp_path):
     run = write_run(tmp_path / "mine")
     evaluation = {"weights": "/home/me/mine", "accuracy": 0.95, "tta": "flip"}
-    (run / "evaluation.json").write_text(json.dumps(evaluation))
+    settings = json.loads((run / "config.json").read_text())["config"]
+    (run / "evaluation.json").write_text(json.dumps({**evaluation, "settings": settings}))
     keep(run, "--out", tmp_path / "kept")
     kept = json.loads((tmp_path / "kept" / "mine" / "evaluation.json").read_text())
     assert kept == {**evaluation, "weights": "mine"}
     (run / "evaluation.json").write_text("{")
     with pytest.raises(ConfigError, match=r"evaluation\.json: not JSON"):
         keep(run, "--out", tmp_path / "kept")
+
+
+@pytest.mark.parametrize("other", [{"seed": 1}, {"settings": {"optim": {"ema": 0.9}}}, None])
+def test_an_evaluation_of_another_run_is_refused(tmp_path, other):
+    run = write_run(tmp_path / "mine")
+    evaluation = {"weights": "runs/other", "accuracy": 0.95, "tta": "flip"}
+    if other is not None:
+        about = json.loads((write_run(tmp_path / "other", **other) / "config.json").read_text())
+        evaluation["settings"] = about["config"]
+    (run / "evaluation.json").write_text(json.dumps(evaluation))
+    with pytest.raises(ConfigError, match=r"evaluation\.json is not of this run; remove it"):
+        keep(run, "--out", tmp_path / "kept")
+    assert not (tmp_path / "kept").exists()
 
 
 def test_the_name_of_a_folder_of_images_is_kept_as_results_depend_on_it(tmp_path):

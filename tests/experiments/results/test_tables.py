@@ -118,8 +118,22 @@ def test_test_time_augmentation_stands_apart(tmp_path, results):
         evaluation = {"accuracy": accuracy, "tta": "flip"}
         (results / f"fast-seed{seed}" / "evaluation.json").write_text(json.dumps(evaluation))
     (row,) = cells(fill(tmp_path, results, "recipes"))
-    assert row["with test-time augmentation (%)"] == "95.00 ± 1.41"
+    assert row["with test-time augmentation (%)"] == "95.00 ± 1.41, flip"
     assert row["test accuracy (%)"] == "92.00 ± 1.41"
+
+
+def test_different_test_time_augmentations_have_no_mean(tmp_path, results):
+    for seed, tta in enumerate(("flip", "flip-shift")):
+        evaluation = {"accuracy": 0.94, "tta": tta}
+        (results / f"fast-seed{seed}" / "evaluation.json").write_text(json.dumps(evaluation))
+    assert "with test-time augmentation" not in fill(tmp_path, results, "recipes")
+
+
+def test_the_same_seed_twice_is_refused(tmp_path, results):
+    for name in ("once", "again"):
+        write_run(results / name, seed=7, recipe="paper")
+    with pytest.raises(ConfigError, match=r"again and .*once are the same training with the same seed, 7"):
+        fill(tmp_path, results, "main")
 
 
 def test_networks_that_were_not_trained_have_the_papers_number_and_a_command(tmp_path, results):
