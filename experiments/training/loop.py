@@ -65,9 +65,7 @@ class Loop:
         self._rolls_back = experiment.config.optim.on_nan == "rollback"
         if self._rolls_back:
             self.state = rollback.continued(self.state, records)
-        self._validated = {
-            r["step"]: r["accuracy"] for r in records if r["kind"] == "val" and r.get("which") != STOPPED
-        }
+        self._validated = {r["step"]: r["accuracy"] for r in records if r["kind"] == "val"}
         self._watched = {r["step"] for r in records if r["kind"] == "test"}
         self._report_lost_best()
         self._seconds_before = max((record.get("seconds", 0.0) for record in records), default=0.0)
@@ -312,7 +310,8 @@ class Loop:
             f"epoch {self.experiment.epoch(self.step):.2f}  step {self.step}  "
             f"validation loss {result.loss:.4f}  accuracy {result.accuracy:.2%}"
         )
-        self._validated[self.step] = result.accuracy
+        if due:
+            self._validated[self.step] = result.accuracy
         return result.accuracy
 
     def _watch_test(self) -> None:

@@ -224,6 +224,8 @@ def test_a_stop_between_validations_leaves_the_validations_of_the_whole_run(fini
     main([*small, "--max-steps", "50", "--workdir", str(tmp_path)])
     stopped = metrics(tmp_path, "val")
     assert [record.get("which") for record in stopped] == [None, "stopped"]
+    end = json.loads((tmp_path / "summary.json").read_text())
+    assert (end["best_step"], end["val_accuracy"]) == (stopped[0]["step"], stopped[0]["accuracy"])
     main(["--resume", "--workdir", str(tmp_path)])
     assert metrics(tmp_path, "val") == metrics(finished, "val")
     names = ("best_step", "val_accuracy", "test_accuracy", "test_accuracy_best")
