@@ -60,6 +60,10 @@ class ModelConfig:
     )
 
 
+# Of Beta(alpha, alpha): below, float32 draws only 0, 1 and what is no number.
+LEAST_ALPHA = 0.001
+
+
 @dataclasses.dataclass(frozen=True)
 class DataConfig(DataSource):
     """Data and augmentation."""
@@ -93,11 +97,13 @@ class DataConfig(DataSource):
         0.0,
         "Mixup: blend pairs of images with weights from Beta(X, X), such as 0.2; 0 turns it off.",
         at_least=0,
+        at_most=1000,
     )
     cutmix: float = setting(
         0.0,
         "CutMix: paste a rectangle of another image, area from Beta(X, X), such as 1; 0 turns it off.",
         at_least=0,
+        at_most=1000,
     )
     mean: tuple[float, ...] = setting(
         (), "Per-channel mean of pixels scaled to [0, 1] (default: the data set's)."
@@ -115,7 +121,10 @@ class DataConfig(DataSource):
         super().check()
         check_pixels(self.mean, self.std)
         if self.alternate_flips and not self.flip:
-            raise ConfigError("--alternate-flips is a way to flip: leave --no-flip out")
+            raise ConfigError("--alternate-flips is a way to flip: add --no-alternate-flips, or --flip")
+        for flag, value in (("--mixup", self.mixup), ("--cutmix", self.cutmix)):
+            if 0 < value < LEAST_ALPHA:
+                raise ConfigError(f"{flag} is 0, which turns it off, or at least {LEAST_ALPHA}, not {value}")
         if self.center == "per-pixel":
             self._check_per_pixel()
 
@@ -126,7 +135,10 @@ class DataConfig(DataSource):
                 "cropped at random: leave it out"
             )
         if self.mean:
-            raise ConfigError("--center per-pixel takes the mean of the training images: leave --mean out")
+            raise ConfigError(
+                "--center per-pixel takes the mean of the training images: leave --mean out "
+                "(--mean none --std none takes back a recipe's)"
+            )
         if self.crop_padding and self.padding == "black":
             raise ConfigError(
                 "--center per-pixel subtracts the mean before the crop: add --padding mean, as He et al. do, "
@@ -225,10 +237,13 @@ class OptimConfig:
         if list(self.milestones) != sorted(set(self.milestones)):
             raise ConfigError("--milestones must ascend, such as --milestones 0.5 0.75")
         if self.nesterov and (self.optimizer not in ("sgd", "muon") or not self.momentum):
-            raise ConfigError("--nesterov is a form of sgd's momentum: leave it out, or --optimizer sgd")
+            raise ConfigError(
+                "--nesterov is a form of the --momentum of sgd and muon: add --no-nesterov, or have both"
+            )
         if self.decays and self.optimizer == "adamw":
             raise ConfigError(
-                "--decays goes into the gradient, adamw's decay does not: use another --optimizer"
+                "--decays goes into the gradient, adamw's decay does not: add --decays none, or use another "
+                "--optimizer"
             )
         self.rate_factors()
         self.decay_coefficients()
@@ -254,11 +269,13 @@ def _numbers_by_name(flag: str, form: str, texts: Iterable[str]) -> dict[str, fl
     """Reads NAME=NUMBER.
 
     Raises:
-        ConfigError: A text has no name, or no finite number of at least 0.
+        ConfigError: A text has no name, that of another, or no finite number of at least 0.
     """
     numbers: dict[str, float] = {}
     for text in texts:
         name, _, number = text.partition("=")
+        if name in numbers:
+            raise ConfigError(f"{flag} names {name} twice: give it once")
         try:
             numbers[name] = float(number)
         except ValueError:
@@ -378,6 +395,12 @@ class Config:
         check_ranges(self)
         for group in (self.data, self.optim, self.parallel, self.run):
             group.check()
+        if self.optim.batch_size == 1 and (self.data.mixup or self.data.cutmix):
+            raise ConfigError("--mixup and --cutmix mix the images of a batch: --batch-size at least 2")
+        if self.model.whiten and self.model.init_from:
+            raise ConfigError(
+                "--whiten makes the first convolution's weights and --init-from reads them: choose one"
+            )
 
     def _check_model(self) -> None:
         from jax_resnet.models import create_model

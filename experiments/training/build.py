@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -19,7 +20,6 @@ from jax_resnet import optim
 from jax_resnet.data import Dataset, Split
 from jax_resnet.data.augment import make_augment, make_mix, normalize
 from jax_resnet.data.order import Batches
-from jax_resnet.errors import TrainError
 from jax_resnet.models import create_model
 from jax_resnet.parallel import Plan, data_mesh, process_shard
 from jax_resnet.train import (
@@ -120,7 +120,11 @@ def _at(schedule: optim.Schedule, step: Any) -> jax.Array:
 
 
 def build_experiment(
-    config: Config, dataset: Dataset[Split], *, steps_per_dispatch: int | None = None
+    config: Config,
+    dataset: Dataset[Split],
+    *,
+    steps_per_dispatch: int | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Experiment:
     """Makes the network, the optimizer, the compiled steps and the initial state.
 
@@ -129,6 +133,7 @@ def build_experiment(
         dataset: The data set.
         steps_per_dispatch: Steps per program; None for the settings', which on CPU is 1, as a convolution
             inside a loop is several times slower there.
+        say: Called with a line for people about the weights of ``--init-from``.
 
     Raises:
         ConfigError: Settings that do not fit the data or the devices.
@@ -141,7 +146,7 @@ def build_experiment(
     model = make_model(config, data)
     schedule = make_schedule(config.optim, data.total_steps, data.steps_per_epoch)
     tx = make_optimizer(config.optim, schedule)
-    state = plan.place(init_state(config, model, tx, data))
+    state = plan.place(init_state(config, model, tx, data, say))
     steps = make_steps(config, model, tx, data, plan, state, steps_per_dispatch)
     return Experiment(config, data, model, schedule, plan, steps, state)
 
@@ -174,19 +179,21 @@ def make_model(config: Config, data: TrainingData) -> nn.Module:
 
 
 def init_state(
-    config: Config, model: nn.Module, tx: optax.GradientTransformation, data: TrainingData
+    config: Config,
+    model: nn.Module,
+    tx: optax.GradientTransformation,
+    data: TrainingData,
+    say: Callable[[str], None] = lambda line: None,
 ) -> TrainState:
     """The initial state: fresh, or from ``--init-from``; with a moving average for ``--ema``.
 
     Raises:
-        ConfigError: The weights of ``--init-from`` do not fit, or a name of ``--freeze``, ``--rates`` or
-            ``--decays`` matches no parameter.
+        ConfigError: The weights of ``--init-from`` do not fit, or names of ``--freeze``, ``--rates`` or
+            ``--decays`` do not fit the parameters or each other.
         ExperimentError: The network cannot take the images.
     """
     try:
         state = create_state(model, tx, jax.random.key(config.run.seed), data.image_shape)
-    except TrainError as error:  # the optimizer's: a name that matches nothing
-        raise ConfigError(f"--freeze, --rates, --decays: {error}") from None
     except (ValueError, TypeError) as error:
         size = "x".join(map(str, data.image_shape))
         raise ExperimentError(
@@ -195,7 +202,7 @@ def init_state(
     if config.model.whiten:
         state = state.replace(params=whitened(state.params, data))
     if config.model.init_from:
-        variables = initialize_from(config.model.init_from, model, state.variables)
+        variables = initialize_from(config.model.init_from, model, state.variables, say)
         state = state.replace(**variables)
     return state.averaging() if config.optim.ema else state
 

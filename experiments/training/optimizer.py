@@ -1,19 +1,25 @@
 """From settings to a learning-rate schedule and an optimizer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
 import optax
 
+from experiments.program.errors import ConfigError
 from experiments.settings.config import OptimConfig
 from jax_resnet import optim
+from jax_resnet.errors import TrainError
 
 __all__ = ["make_optimizer", "make_schedule"]
 
 
 def make_schedule(config: OptimConfig, total: int, per_epoch: int) -> optim.Schedule:
-    """The learning rate at each of ``total`` steps, ``per_epoch`` of them per pass over the data."""
+    """The learning rate at each of ``total`` steps, ``per_epoch`` of them per pass over the data.
+
+    Raises:
+        ConfigError: The warm-up is longer than the training.
+    """
     peak = config.learning_rate * (config.batch_size / 256 if config.scale_learning_rate else 1)
     if config.schedule == "constant":
         schedule = optim.piecewise(peak, [])
@@ -27,11 +33,16 @@ def make_schedule(config: OptimConfig, total: int, per_epoch: int) -> optim.Sche
     else:
         schedule = optim.one_cycle(peak, total, peak_at=config.peak_at)
     warmup = config.warmup * total if config.warmup_epochs is None else config.warmup_epochs * per_epoch
+    if warmup > total:
+        raise ConfigError(
+            f"--warmup-epochs {config.warmup_epochs:g} is longer than the training, {total / per_epoch:.3g} "
+            "epochs: give fewer, or --warmup as a fraction"
+        )
     return optim.warmup(schedule, round(warmup))
 
 
 def make_optimizer(config: OptimConfig, schedule: optim.Schedule) -> optax.GradientTransformation:
-    """The optimizer; its ``init`` raises TrainError for a name that matches no parameter."""
+    """The optimizer; its ``init`` raises ConfigError for names of no parameter, or of frozen ones alone."""
     mask = _decay_mask(config)
     if config.optimizer in ("sgd", "muon"):
         make = optim.sgd if config.optimizer == "sgd" else optim.muon
@@ -62,7 +73,32 @@ def make_optimizer(config: OptimConfig, schedule: optim.Schedule) -> optax.Gradi
     if config.on_nan == "rollback":  # without it the state is as it always was: old checkpoints fit
         parts.append(optim.scale_by_rate_factor())
     tx = optax.chain(*parts) if len(parts) > 1 else tx
-    return optim.freeze(tx, *config.freeze) if config.freeze else tx
+    return _checking_names(optim.freeze(tx, *config.freeze) if config.freeze else tx, config)
+
+
+def _checking_names(tx: optax.GradientTransformation, config: OptimConfig) -> optax.GradientTransformation:
+    """The same optimizer; its ``init`` checks the names in flags against all parameters, frozen ones too."""
+
+    def init(params: Any) -> optax.OptState:
+        def matched(flag: str, names: Iterable[str]) -> list[bool]:
+            try:
+                return jax.tree.leaves(optim.matching(params, names))
+            except TrainError as error:
+                raise ConfigError(f"{flag}: {error}") from None
+
+        frozen = matched("--freeze", config.freeze)
+        if all(frozen):
+            raise ConfigError(f"--freeze {' '.join(config.freeze)} leaves nothing to train: name fewer parts")
+        for flag, names in (("--rates", config.rate_factors()), ("--decays", config.decay_coefficients())):
+            for name in names:
+                if all(still for still, named in zip(frozen, matched(flag, [name]), strict=True) if named):
+                    raise ConfigError(
+                        f"{flag} {name}: --freeze keeps these parameters as they are; leave it out ({flag} "
+                        "none takes back a recipe's)"
+                    )
+        return tx.init(params)
+
+    return optax.GradientTransformationExtraArgs(init, optax.with_extra_args_support(tx).update)
 
 
 def _decay_mask(config: OptimConfig) -> Callable[[Any], Any] | None:

@@ -18,6 +18,7 @@ __all__ = ["TrainingData", "prepare_data", "split_training"]
 
 # Images held out unless --val-size says otherwise: the 5,000 of He et al. 2015, or this fraction of fewer.
 HELD_OUT, HELD_OUT_FRACTION = 5000, 0.1
+MOST_STEPS = 2**31 - 1  # steps are counted in int32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +83,10 @@ def prepare_data(config: Config, dataset: Dataset[Split]) -> TrainingData:
         raise ConfigError(f"--val-size: {error}") from None
     except BatchSizeError as error:
         raise ConfigError(f"--batch-size: {error}") from None
+    total_steps = config.optim.steps or config.optim.epochs * per_epoch
+    if total_steps > MOST_STEPS:
+        flag = "--steps" if config.optim.steps else "--epochs"
+        raise ConfigError(f"{flag}: a training has at most {MOST_STEPS:,} steps, not {total_steps:,}")
     data = TrainingData(
         name=dataset.name,
         train=train,
@@ -91,7 +96,7 @@ def prepare_data(config: Config, dataset: Dataset[Split]) -> TrainingData:
         mean=config.data.mean or dataset.mean,
         std=config.data.std or dataset.std,
         steps_per_epoch=per_epoch,
-        total_steps=config.optim.steps or config.optim.epochs * per_epoch,
+        total_steps=total_steps,
     )
     if config.data.center == "per-pixel":
         data = dataclasses.replace(data, mean=_mean_of_pixels(train))

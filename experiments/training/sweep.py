@@ -2,13 +2,14 @@
 
 import dataclasses
 import functools
-import json
 import statistics
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from experiments.program.console import Console
 from experiments.program.errors import ConfigError, Preempted
+from experiments.runs.reading import UnreadableError, read_json
+from experiments.runs.schema import COUNT, FRACTION, read_checked
 from experiments.settings.config import Config
 from experiments.settings.resume import check_same, saved_config
 from experiments.training.run import run
@@ -47,21 +48,33 @@ def run_all(configs: Sequence[Config], console: Console) -> list[dict[str, Any]]
     return summaries
 
 
+@dataclasses.dataclass(frozen=True)
+class _End:
+    """What a finished run's ``summary.json`` has at least."""
+
+    steps: Annotated[int, COUNT] = 0
+    total_steps: Annotated[int, COUNT] = 0
+    test_accuracy: Annotated[float | None, FRACTION] = None
+
+
 def finished(config: Config) -> dict[str, Any] | None:
     """The summary of a finished run; None for any other.
 
     Raises:
         ConfigError: The run was started with other settings.
     """
-    try:
-        summary = json.loads((config.workdir / "summary.json").read_text())
-    except (OSError, ValueError):
-        return None
     if config.run.overwrite:
         return None
+    try:
+        summary = read_json(config.workdir / "summary.json")
+    except UnreadableError:
+        return None
+    found, damaged = read_checked(_End, summary, "summary.json")
+    if damaged or not found.total_steps or found.test_accuracy is None:
+        return None
     check_same(config, config.workdir)
-    wanted = min(config.run.max_steps or summary["total_steps"], summary["total_steps"])
-    return summary if summary["steps"] >= wanted else None
+    wanted = min(config.run.max_steps or found.total_steps, found.total_steps)
+    return summary if found.steps >= wanted else None
 
 
 def run_or_resume(config: Config, console: Console) -> dict[str, Any]:

@@ -34,6 +34,14 @@ def fails(capfd, *args):
         (["--resume", "--overwrite"], "choose one"),
         (["--shortcut", "E"], "--shortcut"),
         (["--mean", "0.5"], "--mean and --std go together"),
+        (["--recipe", "quick", "--no-flip"], "add --no-alternate-flips, or --flip"),
+        (["--recipe", "fast", "--optimizer", "adam"], "add --no-nesterov, or have both"),
+        (["--recipe", "fast", "--momentum", "0"], "add --no-nesterov, or have both"),
+        (["--recipe", "speedrun", "--optimizer", "adamw", "--no-nesterov"], "add --decays none"),
+        (["--rates", "head=2", "head=3"], "--rates names head twice: give it once"),
+        (["--mixup", "1e-300"], "--mixup is 0, which turns it off, or at least 0.001, not 1e-300"),
+        (["--cutmix", "1", "--batch-size", "1"], "mix the images of a batch: --batch-size at least 2"),
+        (["--whiten", "--init-from", "resnet20.cifar10"], "choose one"),
         (["--arch", "vgg16", "--stem", "imagenet"], "vgg16 has one stem"),
         (["--arch", "vgg16", "--remat"], "--remat: vgg16 has no stages"),
         (["--accumulate", "0"], "--accumulate must be more than 0"),
@@ -63,6 +71,13 @@ def test_settings_that_do_not_go_with_the_data(capfd, small, tmp_path):
         (["--batch-size", "30", "--accumulate", "4"], "30 cannot be shared equally by 1 devices in 4 parts"),
         (["--val-size", "1442"], "hold out fewer than"),
         (["--mean", "0.5", "--std", "0.5"], "need 3 numbers"),
+        (["--steps", "3000000000"], "--steps: a training has at most 2,147,483,647 steps"),
+        (["--epochs", "1000000000"], "--epochs: a training has at most 2,147,483,647 steps"),
+        (
+            ["--epochs", "2", "--warmup-epochs", "3"],
+            "--warmup-epochs 3 is longer than the training, 2 e",
+        ),
+        (["--warmup-epochs", "1e308"], "is longer than the training"),
     ]:
         code, error = fails(capfd, *small, *flags, "--workdir", tmp_path / "run")
         assert code == 2

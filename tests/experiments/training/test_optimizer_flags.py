@@ -144,8 +144,20 @@ def test_decays_replace_the_weight_decay_of_what_they_name(more):
 
 @pytest.mark.parametrize("flags", [["--freeze", "stage9"], ["--rates", "haed=2"], ["--decays", "haed=2"]])
 def test_a_name_that_matches_nothing_is_an_error(small, flags):
-    with pytest.raises(ConfigError, match=r"--freeze, --rates, --decays: no parameter matches|frozen"):
+    with pytest.raises(ConfigError, match=f"^{flags[0]}: no parameter matches|^--arch .*frozen"):
         experiment(small, *flags)
+
+
+@pytest.mark.parametrize("flags", [["--rates", "stem=2"], ["--decays", "stem_conv/kernel=0.1"]])
+def test_what_is_frozen_has_no_rate_and_no_decay(small, flags):
+    with pytest.raises(ConfigError, match=f"^{flags[0]} stem.*: --freeze keeps these parameters"):
+        experiment(small, "--freeze", "stem", *flags)
+    experiment(small, "--freeze", "stem", "--rates", "kernel=2")  # others have the name, too
+
+
+def test_something_is_left_to_train(small):
+    with pytest.raises(ConfigError, match=r"--freeze \* leaves nothing to train"):
+        experiment(small, "--freeze", "*")
 
 
 def test_without_rollback_the_optimizers_state_is_as_it_always_was():

@@ -1,5 +1,6 @@
 """Several runs by one command: over seeds, over networks; stopped and continued."""
 
+import dataclasses
 import json
 import shutil
 import signal
@@ -9,8 +10,9 @@ import pytest
 
 from experiments import cifar10, compare, degradation, resnext
 from experiments.program.errors import ConfigError
+from experiments.settings.resume import saved_config
 from experiments.training.compare import read_members
-from experiments.training.sweep import per_seed_configs
+from experiments.training.sweep import finished, per_seed_configs
 from jax_resnet import checkpoint
 
 SHORT = ("--max-steps", "2", "--log-every", "1")
@@ -49,6 +51,16 @@ def test_a_comparison_is_a_run_each_and_a_report(compared):
     text = (compared / "report" / "report.md").read_text()
     assert "resnet8" in text
     assert "plain8" in text
+
+
+@pytest.mark.parametrize("content", ["{}", "[1]", '{"steps": "2", "total_steps": 2, "test_accuracy": 1}'])
+def test_a_damaged_summary_is_no_finished_run(compared, content, tmp_path):
+    shutil.copytree(compared / "plain8-seed0", tmp_path / "seed0")
+    config = saved_config(tmp_path / "seed0")
+    config = dataclasses.replace(config, run=dataclasses.replace(config.run, workdir=str(tmp_path / "seed0")))
+    assert finished(config)["steps"] == 2
+    (tmp_path / "seed0" / "summary.json").write_text(content)
+    assert finished(config) is None
 
 
 def test_the_same_command_runs_only_what_is_missing(compared, small_members, tmp_path, capsys):
