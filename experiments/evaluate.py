@@ -2,12 +2,15 @@
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from experiments.inference.config import EvaluateConfig
 from experiments.inference.names import is_pretrained
 from experiments.program.start import announce, start
 from experiments.settings.fields import from_dict
 from experiments.settings.parser import About, parse_flags
+from experiments.settings.resume import saved_config
 from jax_resnet.pretrained import read_card
 
 ABOUT = About(
@@ -20,14 +23,27 @@ ABOUT = About(
 )
 
 
+def trained_on(weights: str) -> dict[str, Any]:
+    """The data behind pretrained weights or a run, where it lies on this machine; empty for other weights."""
+    if is_pretrained(weights):
+        return {"dataset": read_card(weights).dataset}
+    run = saved_config(Path(weights)) if weights else None
+    if run is None:
+        return {}
+    places = {"data_dir": run.data.data_dir, "archive": run.data.archive}
+    there = {name: place for name, place in places.items() if place and Path(place).expanduser().exists()}
+    return {"dataset": run.data.dataset, **there}
+
+
 def main(args: Sequence[str] | None = None) -> None:
     """Parses the flags and evaluates."""
     args = sys.argv[1:] if args is None else args
-    program, default = "python -m experiments.evaluate", EvaluateConfig()
-    config = parse_flags(EvaluateConfig, program, ABOUT, args, default)
-    if is_pretrained(config.named):  # the data set of its card, unless a flag names another
-        default = from_dict(EvaluateConfig, {"dataset": read_card(config.named).dataset})
-        config = parse_flags(EvaluateConfig, program, ABOUT, args, default)
+    program = "python -m experiments.evaluate"
+    config = parse_flags(EvaluateConfig, program, ABOUT, args, EvaluateConfig())
+    default = from_dict(EvaluateConfig, trained_on(config.named))
+    on_its_data = parse_flags(EvaluateConfig, program, ABOUT, args, default)
+    if on_its_data.dataset == default.dataset:  # no flag names other data
+        config = on_its_data
     config.check()
     announce(None, f"loading {config.named} and {config.dataset} ...")
 

@@ -56,7 +56,8 @@ def race_rows(arch: str, dtype: str, reports: dict[str, Any], accuracy: float) -
     rows: list[Row] = []
     seconds = f"to {accuracy:.2%} (s)"
     for name, report in reports.items():
-        first = next((v for v in report["validations"] if v["val_accuracy"] >= accuracy), {})
+        reached = (v for v in report["validations"] if v["val_accuracy"] >= accuracy)
+        first: Validation = next(reached, {})
         rows.append(
             {
                 "network": arch,

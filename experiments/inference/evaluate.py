@@ -61,6 +61,9 @@ def evaluate_weights(config: EvaluateConfig, console: Console) -> dict[str, Any]
     out = Path(config.out or f"evaluations/{network.name}-{config.dataset}")
     if (out / "evaluation.json").exists() and not config.overwrite:
         raise ConfigError(f"{out} holds an evaluation already: --overwrite it, or name another --out")
+    for path in (out, *out.parents):
+        if path.exists() and not path.is_dir():
+            raise ConfigError(f"--out {out}: {path} is not a folder")
     dataset = load_for(network, config, console)
     mean, std = normalization(network, config, dataset)
     model, variables = fold_where_faster(network.model, network.variables)
@@ -79,6 +82,7 @@ def evaluate_weights(config: EvaluateConfig, console: Console) -> dict[str, Any]
     summary = {
         "arch": network.name,
         "weights": config.named,
+        "settings": network.config.get("config"),  # of the run, by which others know it again
         "dataset": dataset.name,
         "images": result.images,
         "accuracy": result.accuracy,
@@ -131,6 +135,11 @@ def normalization(
             f"{dataset.name} are {_size(shape)}: give --mean and --std"
         )
     if np.shape(mean)[-1] != channels or len(std) != channels:
+        if not config.mean and np.shape(mean) != np.shape(dataset.mean):
+            raise ConfigError(
+                f"{config.named} takes images of {np.shape(mean)[-1]} channels, those of {dataset.name} have "
+                f"{channels}: choose another --dataset"
+            )
         raise ConfigError(f"--mean and --std need {channels} numbers for the channels of {dataset.name}")
     return mean, std
 

@@ -11,6 +11,7 @@ from experiments.inference.config import NetworkConfig
 from experiments.inference.names import is_pretrained, say_if_hidden
 from experiments.inference.network import count_outputs, read_variables
 from experiments.program.errors import ConfigError
+from experiments.settings.fields import flag_of
 from jax_resnet import checkpoint
 from jax_resnet.models import create_model
 from jax_resnet.pretrained import Card, load_pretrained
@@ -54,18 +55,19 @@ def open_network(path: str, config: NetworkConfig, say: Callable[[str], None]) -
         say: Called with a line about checkpoints passed over, or which of several networks was taken.
 
     Raises:
-        ConfigError: A file without ``--arch``, an unknown network, or weights that do not fit it.
+        ConfigError: A file without ``--arch``, an unknown network, weights that do not fit it, or flags that
+            are not for weights of this kind.
         jax_resnet.errors.CheckpointError: The checkpoint cannot be read.
         jax_resnet.errors.WeightsError: The pretrained weights are damaged.
     """
     if is_pretrained(path):
-        return _open_pretrained(path, config)
+        return _known(path, config, _open_pretrained(path))
     say_if_hidden(path, say)
     if Path(path).is_dir():
         model, variables, written = checkpoint.restore(
             path, config.which, on_broken=lambda step, reason: say(f"checkpoint {step} is damaged: {reason}")
         )
-        return TrainedNetwork(written["model"]["name"], model, variables, written)
+        return _known(path, config, TrainedNetwork(written["model"]["name"], model, variables, written))
     if config.arch is None:
         raise ConfigError("--arch NAME is needed: a file of weights does not name its network")
     arguments: dict[str, Any] = {"name": config.arch, "stem": config.stem}
@@ -83,10 +85,18 @@ def open_network(path: str, config: NetworkConfig, say: Callable[[str], None]) -
     return TrainedNetwork(config.arch, model, variables, {"model": arguments})
 
 
-def _open_pretrained(name: str, config: NetworkConfig) -> TrainedNetwork:
+def _known(path: str, config: NetworkConfig, network: TrainedNetwork) -> TrainedNetwork:
+    """A network that its weights name; flags that say something else are refused, not ignored."""
+    if config.arch not in (None, network.name):
+        raise ConfigError(f"--arch {config.arch}: {path} is of a {network.name}; leave --arch out")
+    for name in ("stem", "shortcut", "variant"):
+        if getattr(config, name) != getattr(NetworkConfig(), name):
+            raise ConfigError(f"{flag_of(name)} is for a file of weights, not for {path}: leave it out")
+    return network
+
+
+def _open_pretrained(name: str) -> TrainedNetwork:
     model, variables, card = load_pretrained(name)
-    if config.arch not in (None, card.arch):
-        raise ConfigError(f"--arch {config.arch}: the weights {name} are of a {card.arch}; leave --arch out")
     content = json.loads(card.to_json())  # with the lists and dicts of a checkpoint's config
     data = {key: content[key] for key in ("mean", "std", "class_names", "image_shape")}
     written = {

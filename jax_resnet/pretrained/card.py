@@ -110,16 +110,22 @@ class Card(Mapping[str, Any]):
             ModelError: Images of another shape.
             AugmentError: Another dtype, or floats outside [0, 1].
         """
+        import jax
         import jax.numpy as jnp
         import numpy as np
 
         from jax_resnet.data.augment import normalize
+        from jax_resnet.data.augment.basic import check_images
 
         found = np.shape(images)
         if len(found) != 4 or found[1:] != self.image_shape:
             size = ", ".join(map(str, self.image_shape))
             alone = ": one image is images[None]" if found == self.image_shape else ""
             raise ModelError(f"{self.name} takes images of shape (N, {size}), not {found}{alone}")
+        if not isinstance(images, jax.Array):
+            images = np.asarray(images)
+            check_images(images)  # jax cannot hold some dtypes at all
+            images = images.astype(images.dtype.newbyteorder("="), copy=False)
         return normalize(jnp.asarray(images), self.mean, self.std)
 
 

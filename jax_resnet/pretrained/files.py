@@ -116,6 +116,9 @@ def _names(folder: Traversable) -> set[str]:
 def _find(name: str, suffix: str, folder: Folder) -> Traversable:
     known = list_pretrained(folder=folder)
     if name not in known:
+        for there, missing in ((CARD, WEIGHTS), (WEIGHTS, CARD)):
+            if isinstance(name, str) and NAME.fullmatch(name) and name + there in _names(_folder(folder)):
+                raise WeightsError(f"{name}{missing} is missing: install the package again")
         raise WeightsError(f"no pretrained network is called {name!r}; {_advice(str(name), known)}")
     return _folder(folder).joinpath(name + suffix)
 

@@ -1,6 +1,7 @@
 """Pretrained networks by name: the network, its weights, its images, and what is said of wrong names."""
 
 import os
+import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,8 @@ def test_images_are_normalized_whatever_they_are_given_as(folder: Path) -> None:
     expected = loaded.preprocess(IMAGES)
     assert expected.dtype == jnp.float32
     assert expected.shape == IMAGES.shape
-    for images in (jnp.asarray(IMAGES), np.float32(IMAGES) / 255, np.float64(IMAGES) / 255):
+    floats = np.float32(IMAGES) / 255
+    for images in (jnp.asarray(IMAGES), floats, np.float64(IMAGES) / 255, floats.astype(">f4")):
         np.testing.assert_allclose(loaded.preprocess(images), expected, atol=1e-5)
     np.testing.assert_allclose(jax.jit(loaded.card.preprocess)(IMAGES), expected, atol=1e-5)
 
@@ -68,6 +70,8 @@ def test_images_are_normalized_whatever_they_are_given_as(folder: Path) -> None:
         (IMAGES.transpose(0, 3, 1, 2), r"not \(3, 3, 32, 32\)"),
         (np.int32(IMAGES), "uint8"),
         (np.float32(IMAGES), "divide by 255"),
+        (np.full(IMAGES.shape, np.nan, np.float32), "values from 0 to 1, not NaN"),
+        (IMAGES.astype(object), "not object"),
     ],
 )
 def test_images_that_it_cannot_take(images: Any, message: str, folder: Path) -> None:
@@ -146,6 +150,14 @@ def test_folders_without_weights(tmp_path: Path) -> None:
         load_pretrained("resnet20.cifar10", folder=tmp_path)
     with pytest.raises(WeightsError, match="none cannot be read: No such file"):
         load_pretrained("resnet20.cifar10", folder=tmp_path / "none")
+
+
+@pytest.mark.parametrize("missing", ["tiny.digits.safetensors", "tiny.digits.json"])
+def test_half_a_network_is_named(missing: str, folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "half")
+    (tmp_path / "half" / missing).unlink()
+    with pytest.raises(WeightsError, match=f"^{missing} is missing: install the package again"):
+        load_pretrained("tiny.digits", folder=tmp_path / "half")
 
 
 def test_the_file_has_torchvisions_names(folder: Path) -> None:

@@ -39,6 +39,8 @@ def check_images(images: jax.Array | np.ndarray) -> None:
     if isinstance(images, jax.core.Tracer) or not images.size:
         return
     if not bool(((images >= 0) & (images <= 1)).all()):
+        if np.isnan(images).any():
+            raise AugmentError(f"images of {images.dtype} have values from 0 to 1, not NaN")
         low, high = float(images.min()), float(images.max())
         raise AugmentError(
             f"images of {images.dtype} have values from 0 to 1, not from {low:g} to {high:g}: "

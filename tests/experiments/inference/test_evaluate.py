@@ -41,6 +41,13 @@ def test_a_run_evaluates_to_what_its_summary_says(finished, tmp_path, data_dir):
     np.testing.assert_allclose(list(found["per_class_accuracy"].values()), per_class)
 
 
+def test_a_run_is_evaluated_on_its_own_data(finished, tmp_path, capsys):
+    evaluate.main([str(finished), "--out", str(tmp_path / "out")])
+    assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["dataset"] == "digits"
+    with pytest.raises(ConfigError, match=r"not a folder"):
+        evaluate.main([str(finished), "--out", str(tmp_path / "out" / "evaluation.json" / "deeper")])
+
+
 def test_a_file_of_weights_evaluates_as_the_run_they_come_from(finished, exported, tmp_path, data_dir):
     summary = json.loads((finished / "summary.json").read_text())
     found = evaluated(tmp_path, data_dir, "--weights", str(exported), "--arch", "resnet8")
