@@ -46,6 +46,7 @@ APPLIES: dict[str, Callable[[Settings], bool]] = {
     "nesterov": lambda s: s.get("optimizer") in ("sgd", "muon"),
     "peak_at": lambda s: s.get("schedule") == "one-cycle",
     "randaugment_magnitude": lambda s: bool(s.get("randaugment")),
+    "small_part": lambda s: bool(s.get("small_size")),
     "steps": lambda s: s.get("steps") is not None,
     "warmup": lambda s: s.get("warmup_epochs") is None,
     "warmup_epochs": lambda s: s.get("warmup_epochs") is not None,

@@ -93,6 +93,13 @@ class DataConfig(DataSource):
     cutout: int = setting(
         0, "Side in pixels of the square erased from each image, such as 16; 0 turns it off.", at_least=0
     )
+    small_size: int = setting(
+        0,
+        "Height and width that images are resized to in the first part of the training, which is faster, "
+        "such as 24; 0 for their own.",
+        at_least=0,
+    )
+    small_part: float = setting(0.5, "Fraction of the training with --small-size.", above=0, below=1)
     mixup: float = setting(
         0.0,
         "Mixup: blend pairs of images with weights from Beta(X, X), such as 0.2; 0 turns it off.",

@@ -44,12 +44,20 @@ class Steps:
         train_many: ``per_dispatch`` updates in one program, or None.
         per_dispatch: Updates per call of ``train_many``.
         evaluate: Logits and metrics of the whole batch.
+        small: The steps for small images, or None.
+        small_until: The step from which on images have their own size.
     """
 
     train: TrainStep
     train_many: TrainStep | None
     per_dispatch: int
     evaluate: EvalStep
+    small: "Steps | None" = None
+    small_until: int = 0
+
+    def at(self, step: int) -> "Steps":
+        """The steps for the images that follow ``step`` updates."""
+        return self.small if self.small is not None and step < self.small_until else self
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,37 +224,62 @@ def make_steps(
     state: TrainState,
     per_dispatch: int,
 ) -> Steps:
-    """Compiled training and evaluation steps with the settings' augmentation."""
-    augment = make_augment(
-        data.mean,
-        data.std,
-        crop_padding=0 if data.train.streamed else config.data.crop_padding,
-        padding=config.data.padding,
-        flip="alternating" if config.data.alternate_flips else config.data.flip,
-        flip_seed=config.run.seed,
-        randaugment_ops=config.data.randaugment,
-        randaugment_magnitude=config.data.randaugment_magnitude,
-        cutout_size=config.data.cutout,
-    )
+    """Compiled training and evaluation steps with the settings' augmentation.
+
+    Raises:
+        ConfigError: Images of ``--small-size`` are not smaller, or too small for the network.
+    """
     mix = make_mix(data.num_classes, mixup_alpha=config.data.mixup, cutmix_alpha=config.data.cutmix)
-    train_step = make_train_step(
-        model,
-        tx,
-        augment,
-        mix=mix,
-        label_smoothing=config.optim.label_smoothing,
-        ema=config.optim.ema,
-        accumulate=config.parallel.accumulate,
-        axis_name=plan.axis_name,
-        batch_norm=config.parallel.bn,
-        steps_per_epoch=data.steps_per_epoch if config.data.alternate_flips else None,
-    )
     eval_step = make_eval_step(
         model, lambda images: normalize(images, data.mean, data.std), axis_name=plan.axis_name
     )
-    return Steps(
-        train=plan.train_step(train_step, state),
-        train_many=plan.train_steps(make_train_steps(train_step), state) if per_dispatch > 1 else None,
-        per_dispatch=per_dispatch,
-        evaluate=plan.eval_step(eval_step),
-    )
+
+    def for_images(size: int) -> Steps:
+        augment = make_augment(
+            data.mean,
+            data.std,
+            crop_padding=0 if data.train.streamed else config.data.crop_padding,
+            padding=config.data.padding,
+            flip="alternating" if config.data.alternate_flips else config.data.flip,
+            flip_seed=config.run.seed,
+            randaugment_ops=config.data.randaugment,
+            randaugment_magnitude=config.data.randaugment_magnitude,
+            cutout_size=config.data.cutout,
+            size=size,
+        )
+        train_step = make_train_step(
+            model,
+            tx,
+            augment,
+            mix=mix,
+            label_smoothing=config.optim.label_smoothing,
+            ema=config.optim.ema,
+            accumulate=config.parallel.accumulate,
+            axis_name=plan.axis_name,
+            batch_norm=config.parallel.bn,
+            steps_per_epoch=data.steps_per_epoch if config.data.alternate_flips else None,
+        )
+        return Steps(
+            train=plan.train_step(train_step, state),
+            train_many=plan.train_steps(make_train_steps(train_step), state) if per_dispatch > 1 else None,
+            per_dispatch=per_dispatch,
+            evaluate=plan.eval_step(eval_step),
+        )
+
+    steps = for_images(0)
+    if not config.data.small_size:
+        return steps
+    _check_small(config, model, data, state)
+    until = round(config.data.small_part * data.total_steps)
+    return dataclasses.replace(steps, small=for_images(config.data.small_size), small_until=until)
+
+
+def _check_small(config: Config, model: nn.Module, data: TrainingData, state: TrainState) -> None:
+    size, (height, width, channels) = config.data.small_size, data.image_shape
+    if size >= min(height, width):
+        raise ConfigError(f"--small-size {size} is not smaller than {data.name}'s images, {height}x{width}")
+    images = jax.ShapeDtypeStruct((1, size, size, channels), np.float32)
+    try:
+        jax.eval_shape(functools.partial(model.apply, train=False), state.variables, images)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"--small-size {size} is too small for {config.model.arch}: {error}") from None

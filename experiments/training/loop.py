@@ -203,6 +203,8 @@ class Loop:
     def _train_until_due(self, last_step: int, batches: Iterator[Batch]) -> None:
         """Trains until an evaluation or checkpoint is due, a signal came, or ``last_step`` is reached."""
         in_flight: InFlight = deque()
+        if self._size_changes():
+            self.metrics.compiles()
         with self.console.training(self.step, last_step) as show:
             while self.step < last_step and not self._preempted_by:
                 # Read MAX_IN_FLIGHT steps later, so that asking the other processes never waits.
@@ -212,15 +214,15 @@ class Loop:
                     publish()  # the step is compiled now
                 in_flight.append((self.step, metrics, signals))
                 self._drain(in_flight, MAX_IN_FLIGHT - 1, last_step, show)
-                if self._evaluation_due() or self._checkpoint_due:
+                if self._evaluation_due() or self._checkpoint_due or self._size_changes():
                     break
             self._drain(in_flight, 0, last_step, show)
         self.metrics.flush()
 
     def _dispatch(self, last_step: int, batches: Iterator[Batch]) -> Metrics:
         """Starts the next step, or the next few in one program where nothing is due between them."""
-        steps = self.experiment.steps
-        due = min(last_step, self._next_evaluation(self.step))
+        steps = self.experiment.steps.at(self.step)
+        due = min(last_step, self._next_evaluation(self.step), self._next_size(self.step))
         if steps.train_many is None or self.step + steps.per_dispatch > due:
             self.state, metrics = steps.train(self.state, next(batches))
             self.step += 1
@@ -289,6 +291,16 @@ class Loop:
         periods = [every * per_epoch for every in (run.eval_every, run.test_every) if every]
         following = min(step - step % period + period for period in periods)
         return min(following, self._total_steps) if step < self._total_steps else following
+
+    def _size_changes(self) -> bool:
+        """Whether the steps before were for small images and those that follow are not."""
+        steps = self.experiment.steps
+        return steps.small is not None and self.step == steps.small_until
+
+    def _next_size(self, step: int) -> int:
+        """The step from which on images have another size, if it is to come; the last one if not."""
+        until = self.experiment.steps.small_until
+        return until if step < until else self._total_steps
 
     @property
     def _steps_per_epoch(self) -> int:

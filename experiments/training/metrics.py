@@ -56,7 +56,7 @@ class TrainingMetrics:
 
     @property
     def images_per_second(self) -> float:
-        """Training speed over all steps but the first, which compiles; 0.0 before the second."""
+        """Training speed over all steps but those that compile; 0.0 before the second."""
         return self._images / self._seconds if self._seconds else 0.0
 
     def add(self, step: int, metrics: Metrics) -> None:
@@ -120,6 +120,10 @@ class TrainingMetrics:
         self._since_record, self._record_seconds = [], 0.0
         self._last_arrival = None
         self.rate_factor = rate_factor
+
+    def compiles(self) -> None:
+        """Says that the next step is compiled first, in a time that does not count as training."""
+        self._last_arrival = None
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:

@@ -45,7 +45,7 @@ class Augment(Protocol):
             epoch: int32, ``()`` or ``(N,)``; for alternating flips alone.
 
         Returns:
-            Normalized images, float32 ``(N, H, W, C)``.
+            Normalized images, float32 ``(N, H, W, C)``, or of another size.
         """
 
 
@@ -60,8 +60,12 @@ def make_augment(
     randaugment_ops: int = 0,
     randaugment_magnitude: float = 9.0,
     cutout_size: int = 0,
+    size: int = 0,
 ) -> Augment:
     """Random crop and flip (He et al. 2015, section 4.2), RandAugment, normalization, cutout, in that order.
+
+    Last of all, images are resized where ``size`` is given: small images at the beginning of a training make
+    it shorter (Tan and Le 2021, section 4).
 
     Args:
         mean: Per channel, or of every pixel, ``(H, W, C)``, in [0, 1] units: see ``normalize``.
@@ -76,6 +80,7 @@ def make_augment(
         randaugment_ops: Number of operations of ``rand_augment`` on each image; 0 for none.
         randaugment_magnitude: Magnitude of each operation, 0 to 30.
         cutout_size: Side of the square that ``cutout`` sets to the mean color, in pixels; 0 for none.
+        size: Height and width of the result, bilinear with antialiasing; 0 for those of the images.
 
     Returns:
         A function from keys ``(N,)`` and uint8 images, or floats from 0 to 1, ``(N, H, W, C)``, to normalized
@@ -121,7 +126,7 @@ def make_augment(
             image = normalize(change_colors(key, crop_and_flip(key, image, flipped)), mean, std)
         if cutout_size:
             image = cutout(jax.random.fold_in(jax.random.split(key)[1], 1), image, cutout_size)
-        return image
+        return jax.image.resize(image, (size, size, image.shape[-1]), "bilinear") if size else image
 
     def augment(
         keys: jax.Array,

@@ -203,6 +203,14 @@ def test_floats_out_of_range_are_refused_where_their_values_are_known(image, wro
             augment.make_augment(MEAN, STD)(KEYS[:1], kind(images)[None])
 
 
+@pytest.mark.parametrize("padding", ["black", "mean"])
+def test_images_are_resized_last(image, padding):
+    images = jnp.stack([image, image[::-1]])
+    full = augment.make_augment(MEAN, STD, padding=padding, cutout_size=8)(KEYS[:2], images)
+    small = augment.make_augment(MEAN, STD, padding=padding, cutout_size=8, size=12)(KEYS[:2], images)
+    np.testing.assert_allclose(small, jax.image.resize(full, (2, 12, 12, 3), "bilinear"), atol=1e-5)
+
+
 def test_floats_that_are_no_numbers_are_refused(image):
     images = image.astype(np.float32) / 255
     images[3, 4, 1] = np.nan

@@ -5,6 +5,7 @@ import types
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from experiments.program.errors import ConfigError
@@ -153,6 +154,36 @@ def test_what_is_frozen_has_no_rate_and_no_decay(small, flags):
     with pytest.raises(ConfigError, match=f"^{flags[0]} stem.*: --freeze keeps these parameters"):
         experiment(small, "--freeze", "stem", *flags)
     experiment(small, "--freeze", "stem", "--rates", "kernel=2")  # others have the name, too
+
+
+def test_small_images_come_first_and_are_the_same_images(small):
+    flags = ("--small-size", "16", "--small-part", "0.25", "--steps", "8", "--no-flip", "--crop-padding", "0")
+    run = experiment(small, *flags)
+    assert run.steps.at(1) is run.steps.small
+    assert run.steps.at(2) is run.steps
+    batches = run.batches(0)
+    batch = next(batches)
+    batches.close()
+    _, metrics = run.steps.at(0).train(run.state, batch)
+    images = normalize(jnp.asarray(batch["image"]), run.data.mean, run.data.std)
+    images = jax.image.resize(images, (len(images), 16, 16, 3), "bilinear")
+    logits, _ = run.model.apply(
+        experiment(small).state.variables, images, train=True, mutable=["batch_stats"]
+    )
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])
+    assert float(metrics["loss"]) == pytest.approx(float(losses.sum()), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--small-size", "32"], "--small-size 32 is not smaller than digits's images, 32x32"),
+        (["--small-size", "8", "--arch", "airbench94"], "--small-size 8 is too small for airbench94: "),
+    ],
+)
+def test_sizes_that_small_images_cannot_have(small, flags, message):
+    with pytest.raises(ConfigError, match=message):
+        experiment(small, *flags)
 
 
 def test_something_is_left_to_train(small):

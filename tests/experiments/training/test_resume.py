@@ -72,8 +72,8 @@ def test_steps_in_one_dispatch_leave_the_records_of_steps_one_by_one(small, tmp_
     # As on an accelerator; here on CPU, where the program itself would take one at a time.
     monkeypatch.setattr(
         "experiments.training.run.build_experiment",
-        lambda config, dataset: build_experiment(
-            config, dataset, steps_per_dispatch=config.parallel.steps_per_dispatch
+        lambda config, dataset, **more: build_experiment(
+            config, dataset, steps_per_dispatch=config.parallel.steps_per_dispatch, **more
         ),
     )
     gentle = [*small, "--log-every", "3", "--learning-rate", "0.0001"]  # so that rounding does not grow
@@ -217,6 +217,21 @@ def test_alternating_flips_and_reflected_borders_go_on_as_if_never_stopped(small
     main(["--resume", "--max-steps", "44", "--workdir", str(tmp_path / "parts")])
     assert metrics(tmp_path / "parts", "train") == metrics(tmp_path / "whole", "train")
     assert_same_weights(tmp_path / "parts", tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_small_images_grow_at_the_same_step_as_if_never_stopped(small, tmp_path):
+    flags = [*small, "--small-size", "16", "--small-part", "0.5", "--steps", "8", "--log-every", "1"]
+    main([*flags, "--workdir", str(tmp_path / "whole")])
+    for stop in ("3", "4", "6"):  # before, at and after the step
+        main([*flags, "--max-steps", stop, "--workdir", str(tmp_path / stop)])
+        main(["--resume", "--workdir", str(tmp_path / stop)])
+        assert metrics(tmp_path / stop, "train", "val") == metrics(tmp_path / "whole", "train", "val")
+        assert_same_weights(tmp_path / stop, tmp_path / "whole")
+    main([*flags, "--small-part", "0.7", "--workdir", str(tmp_path / "later")])
+    losses = ([r["loss"] for r in metrics(tmp_path / name, "train")] for name in ("later", "whole"))
+    same = [a == b for a, b in zip(*losses, strict=True)]
+    assert same == [True] * 4 + [False] * 4
 
 
 @pytest.mark.slow
