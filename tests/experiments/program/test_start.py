@@ -30,7 +30,7 @@ start(main)
 def test_a_signal_that_comes_while_garbage_is_collected_ends_the_program(start, tmp_path, number, message):
     (tmp_path / "program.py").write_text(PROGRAM.format(number=int(number)))
     run = start(tmp_path / "program.py", module=None)
-    _, error = run.communicate(timeout=20)
+    _, error = run.communicate(timeout=60)
     assert error == f"error: {message}\n"
     assert run.returncode == 128 + number
 
@@ -59,7 +59,7 @@ def test_a_signal_that_a_library_makes_an_error_of_is_still_a_signal(start, tmp_
     )
     (tmp_path / "program.py").write_text(code)
     run = start(tmp_path / "program.py", module=None)
-    _, error = run.communicate(timeout=20)
+    _, error = run.communicate(timeout=60)
     assert error == f"error: {message}\n"
     assert run.returncode == 128 + number
 
@@ -68,7 +68,7 @@ def test_an_error_without_a_signal_is_a_defect_with_its_traceback(start, tmp_pat
     defect = "def main():\n    raise ImportError('no such thing')\n\nstart(main)\n"
     (tmp_path / "program.py").write_text(f"from experiments.program.start import start\n\n{defect}")
     run = start(tmp_path / "program.py", module=None)
-    _, error = run.communicate(timeout=20)
+    _, error = run.communicate(timeout=60)
     assert "Traceback" in error
     assert "no such thing" in error
     assert run.returncode == 1
