@@ -138,6 +138,9 @@ class Training:
         )
         self.schedule = make_schedule(self.optimizer, optim, optim.epochs * per_epoch)
         self.loss_of = nn.CrossEntropyLoss(label_smoothing=optim.label_smoothing)
+        self.small_size = config.data.small_size
+        part = config.data.small_part if self.small_size else 0.0
+        self.small_until = round(part * optim.epochs * per_epoch)
         self.steps, self.seconds = 0, 0.0
 
     def epoch(self, loader: DataLoader) -> None:
@@ -148,6 +151,8 @@ class Training:
             if self.steps == self.total:
                 break
             self.optimizer.zero_grad(set_to_none=True)
+            if self.steps < self.small_until:
+                images = resize(images, self.small_size)
             images = images.to(DEVICE, memory_format=torch.channels_last)
             with computing_in(self.flags.dtype):
                 loss = self.loss_of(self.model(images), labels.to(DEVICE))
@@ -161,6 +166,11 @@ class Training:
             if self.steps % 50 == 0:
                 print(f"step {self.steps}  loss {loss.item():.4f}", flush=True)
         self.seconds += time.perf_counter() - start
+
+
+def resize(images: torch.Tensor, size: int) -> torch.Tensor:
+    """Images ``(N, C, H, W)`` of another height and width."""
+    return nn.functional.interpolate(images, (size, size), mode="bilinear", antialias=True)
 
 
 def computing_in(dtype: str) -> contextlib.AbstractContextManager[Any]:

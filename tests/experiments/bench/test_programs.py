@@ -2,6 +2,8 @@
 
 import json
 
+import jax
+import numpy as np
 import pytest
 
 from experiments.bench.__main__ import main
@@ -90,6 +92,16 @@ def test_the_pytorch_program_has_the_learning_rates_of_a_recipe(recipe):
         assert optimizer.param_groups[0]["lr"] == pytest.approx(float(ours(step)), rel=1e-4, abs=1e-6)
         optimizer.step()
         theirs.step()
+
+
+def test_the_pytorch_program_makes_images_smaller_as_ours_does():
+    torch = pytest.importorskip("torch", reason=TORCH)
+    from experiments.bench.torch_cifar10 import resize
+
+    images = np.random.default_rng(0).standard_normal((2, 32, 32, 3)).astype(np.float32)
+    ours = jax.image.resize(images, (2, 24, 24, 3), "bilinear")
+    theirs = resize(torch.from_numpy(images.transpose(0, 3, 1, 2)), 24).permute(0, 2, 3, 1)
+    np.testing.assert_allclose(theirs, ours, atol=1e-5)
 
 
 @pytest.mark.slow
