@@ -60,7 +60,7 @@ class ModelConfig:
     )
 
 
-# Of Beta(alpha, alpha): below, float32 draws only 0, 1 and what is no number.
+# The smallest alpha of Beta(alpha, alpha). With smaller ones, samples in float32 are 0, 1 or NaN.
 LEAST_ALPHA = 0.001
 
 

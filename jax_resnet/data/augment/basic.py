@@ -48,7 +48,7 @@ def check_images(images: jax.Array | np.ndarray) -> None:
         )
 
 
-def normalize(images: jax.Array, mean: Statistic, std: Statistic) -> jax.Array:
+def normalize(images: jax.Array | np.ndarray, mean: Statistic, std: Statistic) -> jax.Array:
     """Maps images ``(..., H, W, C)`` to ``(scaled - mean) / std``, float32.
 
     ``scaled`` is in [0, 1]: uint8 images are divided by 255, floats are in [0, 1] already.

@@ -75,7 +75,7 @@ def test_settings_that_do_not_go_with_the_data(capfd, small, tmp_path):
         (["--epochs", "1000000000"], "--epochs: a training has at most 2,147,483,647 steps"),
         (
             ["--epochs", "2", "--warmup-epochs", "3"],
-            "--warmup-epochs 3 is longer than the training, 2 e",
+            "--warmup-epochs 3 is longer than the training, 2 epochs",
         ),
         (["--warmup-epochs", "1e308"], "is longer than the training"),
     ]:
