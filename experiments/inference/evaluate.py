@@ -19,6 +19,7 @@ from experiments.program.console import Console
 from experiments.program.errors import ConfigError
 from experiments.runs.confusion import confusion_matrix
 from experiments.runs.environment import device, versions
+from experiments.runs.folder import CONFUSION, EVALUATION
 from jax_resnet._files import write_text
 from jax_resnet.data import Dataset, Split
 from jax_resnet.data.augment import normalize
@@ -59,7 +60,7 @@ def evaluate_weights(config: EvaluateConfig, console: Console) -> dict[str, Any]
     keep_compiled()
     network = open_network(config.named, config.network, console.line)
     out = Path(config.out or f"evaluations/{network.name}-{config.dataset}")
-    if (out / "evaluation.json").exists() and not config.overwrite:
+    if (out / EVALUATION).exists() and not config.overwrite:
         raise ConfigError(f"{out} holds an evaluation already: --overwrite it, or name another --out")
     for path in (out, *out.parents):
         if path.exists() and not path.is_dir():
@@ -96,15 +97,15 @@ def evaluate_weights(config: EvaluateConfig, console: Console) -> dict[str, Any]
         "versions": versions(),
     }
     out.mkdir(parents=True, exist_ok=True)
-    write_text(out / "evaluation.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
+    write_text(out / EVALUATION, json.dumps(summary, indent=2, allow_nan=False) + "\n")
     title = (
         f"{network.name} on {dataset.name}'s {result.images:,} test images: accuracy {result.accuracy:.4f}"
     )
     from experiments.runs.plots import plot_confusion  # Matplotlib takes long to import
 
-    for note in plot_confusion(confusion, dataset.class_names, title, out / "confusion.png"):
+    for note in plot_confusion(confusion, dataset.class_names, title, out / CONFUSION):
         console.line(note)
-    console.line(f"evaluation.json and confusion.png are in {out}")
+    console.line(f"{EVALUATION} and {CONFUSION} are in {out}")
     return summary
 
 

@@ -14,13 +14,13 @@ from experiments.report.find import find_runs
 from experiments.report.runs import Run, read_run
 from experiments.report.settings import FOLDER, compared_settings, read_settings
 from experiments.results.compact import compact_predictions, thin_records
+from experiments.runs.folder import EVALUATION
 from experiments.runs.reading import UnreadableError, read_json
 from jax_resnet._files import write_bytes
 
-__all__ = ["EVALUATION", "keep_runs", "kept_name", "read_finished"]
+__all__ = ["keep_runs", "kept_name", "read_finished"]
 
 PREDICTIONS = "predictions.npz"
-EVALUATION = "evaluation.json"  # by experiments.evaluate --out RUN
 # Settings and flags that name places of a machine; of some the last part of the path means something.
 PLACES: dict[tuple[str, str], list[str] | None] = {
     ("data", "data_dir"): None,

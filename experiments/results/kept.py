@@ -16,8 +16,9 @@ from experiments.report.runs import Run
 from experiments.report.settings import compared_settings
 from experiments.report.table import Row, Spread, make_row, summarize_values
 from experiments.results.command import training_command
-from experiments.results.keep import EVALUATION, read_finished
+from experiments.results.keep import read_finished
 from experiments.results.search import Trial, read_trials
+from experiments.runs.folder import EVALUATION
 from experiments.runs.reading import UnreadableError, read_json
 from experiments.runs.schema import FRACTION, TEXT, read_checked
 from jax_resnet._text import natural

@@ -20,7 +20,7 @@ from jax_resnet.parallel.collectives import broadcast_from_primary
 if TYPE_CHECKING:
     from experiments.runs.tensorboard import TensorBoard
 
-__all__ = ["OURS", "RunFolder", "open_run"]
+__all__ = ["CONFUSION", "EVALUATION", "OURS", "RunFolder", "open_run"]
 
 # What a run writes. Whatever else lies in its folder is somebody's, but for an evaluation of it.
 OURS = (
@@ -33,7 +33,7 @@ OURS = (
     "tensorboard",
 )
 # By experiments.evaluate --out RUN: true of one end of the run alone.
-EVALUATION_FILES = ("evaluation.json", "confusion.png")
+EVALUATION, CONFUSION = "evaluation.json", "confusion.png"
 
 
 class RunFolder:
@@ -127,7 +127,7 @@ class RunFolder:
     def reopen(self) -> None:
         """Removes what was true of an earlier end of the run, where there was one."""
         if self.writes and (self.path / "summary.json").exists():
-            for name in ("summary.json", *EVALUATION_FILES):
+            for name in ("summary.json", EVALUATION, CONFUSION):
                 (self.path / name).unlink(missing_ok=True)
 
     def write_predictions(self, labels: np.ndarray, logits_last: np.ndarray, logits_best: np.ndarray) -> None:
@@ -142,7 +142,7 @@ class RunFolder:
         broadcast_from_primary(self._delete)
 
     def _delete(self) -> None:
-        for name in (*OURS, *EVALUATION_FILES):
+        for name in (*OURS, EVALUATION, CONFUSION):
             target = self.path / name
             if target.is_dir():
                 shutil.rmtree(target)

@@ -282,4 +282,6 @@ def _check_small(config: Config, model: nn.Module, data: TrainingData, state: Tr
     try:
         jax.eval_shape(functools.partial(model.apply, train=False), state.variables, images)
     except (ValueError, TypeError) as error:
-        raise ConfigError(f"--small-size {size} is too small for {config.model.arch}: {error}") from None
+        raise ConfigError(
+            f"--small-size {size} is too small for {config.model.arch}: {error}; 0 turns it off"
+        ) from None

@@ -14,7 +14,7 @@ from experiments.settings.flags import parse
         ("cifar10", "", "cifar10 --arch resnet20 --recipe standard"),
         ("cifar10", "--workdir /a --data-dir /b --log-every 3", "cifar10 --arch resnet20 --recipe standard"),
         ("cifar10", "--eval-every 5", "cifar10 --arch resnet20 --recipe standard --eval-every 5"),
-        ("cifar10", "--recipe quick --epochs 9", "cifar10 --arch resnet20 --recipe quick --epochs 9"),
+        ("cifar10", "--recipe quick --epochs 12", "cifar10 --arch resnet20 --recipe quick --epochs 12"),
         ("cifar10", "--recipe quick --epochs 200", "cifar10 --arch resnet20 --recipe quick --epochs 200"),
         ("cifar10", "--steps 7 --no-flip", "cifar10 --arch resnet20 --recipe standard --no-flip --steps 7"),
         (
