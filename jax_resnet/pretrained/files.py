@@ -55,10 +55,15 @@ def read_card(name: str, *, folder: Folder = None) -> Card:
     """The card of a pretrained network; its weights are not read.
 
     Raises:
-        WeightsError: There is no such name; the message has near misses. Or the card is damaged.
+        WeightsError: There is no such name; the message has near misses. Or the card cannot be read, or is
+            damaged.
     """
-    with _find(name, CARD, folder).open("rb") as file:
-        card = parse_card(file.read(LARGEST_CARD), f"the card of {name}")
+    try:
+        with _find(name, CARD, folder).open("rb") as file:
+            text = file.read(LARGEST_CARD)
+    except OSError as error:
+        raise WeightsError(f"the card of {name} cannot be read: {error.strerror}") from None
+    card = parse_card(text, f"the card of {name}")
     if card.name != name:
         raise WeightsError(f"the card of {name} is that of {card.name}")
     return card
@@ -91,10 +96,13 @@ def check_sum(path: Path, card: Card) -> None:
     """Checks a weights' file against its card.
 
     Raises:
-        WeightsError: It has other contents.
+        WeightsError: It has other contents, or cannot be read.
     """
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise WeightsError(f"the weights of {card.name} cannot be read: {error.strerror}") from None
     if found != card.sha256:
         raise WeightsError(
             f"the weights of {card.name} are damaged: {path.name} has another SHA-256 than its card says; "

@@ -1,5 +1,6 @@
 """Pretrained networks by name: the network, its weights, its images, and what is said of wrong names."""
 
+import errno
 import os
 import shutil
 import zipfile
@@ -178,6 +179,22 @@ def test_damaged_weights_are_named(damage: str, tmp_path: Path) -> None:
     path.write_bytes({"bit": bytes(content), "cut": content[:1000], "empty": b"", "other": pointer}[damage])
     with pytest.raises(WeightsError, match=r"the weights of tiny\.digits are damaged: .* SHA-256"):
         load_pretrained("tiny.digits", folder=tmp_path)
+
+
+@pytest.mark.parametrize(("what", "suffix"), [("card", "json"), ("weights", "safetensors")])
+def test_files_that_may_not_be_read(
+    what: str, suffix: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readable = Path.open
+
+    def opened(path: Path, *arguments: Any, **options: Any) -> Any:
+        if path.suffix == f".{suffix}":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return readable(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", opened)  # who is root may read whatever its permissions say
+    with pytest.raises(WeightsError, match=rf"^the {what} of tiny\.digits cannot be read: Permission denied$"):
+        load_pretrained("tiny.digits", folder=folder)
 
 
 def test_weights_of_another_network_than_the_card_says(tmp_path: Path) -> None:
