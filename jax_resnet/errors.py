@@ -1,9 +1,12 @@
 """The errors of this library, under one base class."""
 
 __all__ = [
+    "AugmentError",
     "BatchSizeError",
     "CheckpointError",
     "DataError",
+    "DatasetNameError",
+    "ExportError",
     "JaxResnetError",
     "ModelError",
     "TrainError",
@@ -26,6 +29,10 @@ class DataError(JaxResnetError):
     def __init__(self, message: str, *, reason: str | None = None) -> None:
         super().__init__(message)
         self.reason = reason or message
+
+
+class DatasetNameError(DataError, ValueError):
+    """A name that is none of the data sets'."""
 
 
 class AugmentError(JaxResnetError, ValueError):

@@ -14,7 +14,7 @@ from experiments.runs.records import read_records
 
 __all__ = ["race_rows", "time_race"]
 
-# Of a validation: "epoch", "val_accuracy" and "seconds" since data was loaded and imports were done.
+# Of a validation: "epoch", "val_accuracy" and "seconds" since the network was built.
 Validation = dict[str, float]
 
 

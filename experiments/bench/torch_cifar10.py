@@ -212,10 +212,10 @@ def main() -> None:
     config = choose(flags.dataset, flags.recipe, flags.arch) if flags.recipe else ONE_EPOCH
     flags.batch_size = flags.batch_size or config.optim.batch_size
     train_loader, val_loader, test_loader = make_loaders(flags, config)
-    start = time.perf_counter()
     model: Any = make_network(flags.arch)
     model = model.to(DEVICE, memory_format=torch.channels_last)
     training = Training(model, config, flags, len(train_loader))
+    start = time.perf_counter()
     validations = []
     while training.steps < training.total:
         training.epoch(train_loader)

@@ -12,6 +12,7 @@ from experiments.doctor.finding import Finding, note, ok, problem
 from experiments.doctor.machine import free_gib
 from experiments.runs.reading import UnreadableError, read_json
 from experiments.runs.schema import COUNT
+from experiments.settings.command import program_of
 from experiments.settings.resume import saved_config
 from jax_resnet._text import first_line
 from jax_resnet.checkpoint import CHECKPOINTS, is_checkpoint, manifest, restore
@@ -23,8 +24,6 @@ __all__ = ["checkpoints"]
 
 MIB, GIB = 2**20, 2**30
 MOST_STEPS = 50
-# Which program trains on a data set; the others train on any that is in memory.
-PROGRAMS = {"cifar100": "cifar100", "mnist": "mnist", "folder": "imagenet", "imagenet2012": "imagenet"}
 
 
 def checkpoints(config: DoctorConfig) -> Iterator[Finding]:
@@ -141,12 +140,12 @@ def finished(run: Path, step: int | None = None) -> bool:
 def command(run: Path) -> str:
     """The command that resumes a run."""
     saved = saved_config(run)
-    program = PROGRAMS.get(saved.data.dataset, "cifar10") if saved else "cifar10"
+    module, _ = program_of(saved.data.dataset if saved else "cifar10")
     try:
         shown = run.relative_to(Path.cwd())
     except (ValueError, OSError):
         shown = run
-    return f"python -m experiments.{program} --resume --workdir {shown}"
+    return f"python -m {module} --resume --workdir {shown}"
 
 
 def room(folder: Path, size: int) -> Finding:

@@ -134,7 +134,7 @@ def lock(run: Path) -> Finding:
     if held:
         holder = holder_of(run / FolderLock.NAME)
         text = f"a process is running in this folder{holder}: what is said here may change"
-        return note("lock", text, "--resume waits for its end: stop it first")
+        return note("lock", text, "--resume is refused until it ends")
     if (run / FolderLock.NAME).exists():
         return ok("lock", "free; the file .lock is a killed run's, and in nobody's way")
     return ok("lock", "free")

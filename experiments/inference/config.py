@@ -6,6 +6,7 @@ from typing import Literal
 
 from experiments.inference.names import check_exists
 from experiments.program.errors import ConfigError
+from experiments.settings.config import SHORTCUT_HELP, STEM_HELP
 from experiments.settings.datasets import DataSource, check_pixels
 from experiments.settings.fields import check_ranges, setting
 from jax_resnet.pretrained.schema import NAME
@@ -20,9 +21,13 @@ class NetworkConfig:
     arch: str | None = setting(
         None, "Network, where the weights are a file; runs and pretrained weights know theirs.", common=True
     )
-    stem: Literal["cifar", "imagenet", "imagenet_d"] = setting("cifar", "First layers.")
-    shortcut: Literal["default", "A", "B", "C", "D", "none"] = setting("default", "Shortcuts.")
-    variant: str | None = setting(None, "Form of the network: pytorch_cifar or blog.", metavar="NAME")
+    stem: Literal["cifar", "imagenet", "imagenet_d"] = setting("cifar", STEM_HELP)
+    shortcut: Literal["default", "A", "B", "C", "D", "none"] = setting("default", SHORTCUT_HELP)
+    variant: str | None = setting(
+        None,
+        "ResNeXt of a public code base: pytorch_cifar (resnext29_*) or blog (resnext50_*, resnext101_*).",
+        metavar="NAME",
+    )
     which: Literal["best", "last"] = setting("best", "Checkpoint of a run.", common=True)
 
 
@@ -56,13 +61,14 @@ class EvaluateConfig(DataSource):
     )
     tta: Literal["none", "flip", "flip-shift"] = setting(
         "none",
-        "Test-time augmentation: flip averages probabilities over each image and its mirror image, "
-        "flip-shift over both moved by a pixel, too (Jordan 2024, section 3.5).",
+        "Test-time augmentation: flip averages probabilities over each image and its mirror image; "
+        "flip-shift over both as they are (half of the weight), a pixel up and left, and a pixel down and "
+        "right (Jordan 2024, section 3.5).",
     )
     batch_size: int = setting(500, "Images per step; the results do not depend on it.", above=0)
     out: str | None = setting(
         None,
-        "Folder for evaluation.json and confusion.png (default: evaluations/ARCH-DATASET).",
+        "Folder for evaluation.json and confusion.png (default: evaluations/WEIGHTS-DATASET-TTA).",
         common=True,
         metavar="FOLDER",
     )

@@ -19,7 +19,7 @@ from experiments.program.console import Console
 from experiments.program.errors import ConfigError
 from experiments.runs.confusion import confusion_matrix
 from experiments.runs.environment import device, versions
-from experiments.runs.folder import CONFUSION, EVALUATION
+from experiments.runs.folder import CONFUSION, EVALUATION, run_name
 from jax_resnet._files import write_text
 from jax_resnet.data import Dataset, Split
 from jax_resnet.data.augment import normalize
@@ -33,6 +33,7 @@ __all__ = [
     "AveragedViews",
     "SelectedOutputs",
     "compare_with_card",
+    "default_folder",
     "evaluate_weights",
     "load_for",
     "match_outputs",
@@ -59,7 +60,7 @@ def evaluate_weights(config: EvaluateConfig, console: Console) -> dict[str, Any]
     config.check()
     keep_compiled()
     network = open_network(config.named, config.network, console.line)
-    out = Path(config.out or f"evaluations/{network.name}-{config.dataset}")
+    out = Path(config.out or default_folder(config))
     if (out / EVALUATION).exists() and not config.overwrite:
         raise ConfigError(f"{out} holds an evaluation already: --overwrite it, or name another --out")
     for path in (out, *out.parents):
@@ -107,6 +108,14 @@ def evaluate_weights(config: EvaluateConfig, console: Console) -> dict[str, Any]
         console.line(note)
     console.line(f"{EVALUATION} and {CONFUSION} are in {out}")
     return summary
+
+
+def default_folder(config: EvaluateConfig) -> str:
+    """The folder without ``--out``: one for every combination of weights, data and ``--tta``."""
+    path = Path(config.named)
+    weights = path.stem if path.is_file() else run_name(path)
+    data = "" if weights.endswith(f".{config.dataset}") else f"-{config.dataset}"
+    return f"evaluations/{weights}{data}{'' if config.tta == 'none' else f'-{config.tta}'}"
 
 
 def load_for(network: TrainedNetwork, config: EvaluateConfig, console: Console) -> Dataset[Split]:

@@ -3,7 +3,6 @@
 import copy
 import dataclasses
 import json
-import re
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,11 +13,11 @@ from experiments.report.find import find_runs
 from experiments.report.runs import Run, read_run
 from experiments.report.settings import FOLDER, compared_settings, read_settings
 from experiments.results.compact import compact_predictions, thin_records
-from experiments.runs.folder import EVALUATION
+from experiments.runs.folder import EVALUATION, run_name
 from experiments.runs.reading import UnreadableError, read_json
 from jax_resnet._files import write_bytes
 
-__all__ = ["keep_runs", "kept_name", "read_finished"]
+__all__ = ["keep_runs", "read_finished"]
 
 PREDICTIONS = "predictions.npz"
 # Settings and flags that name places of a machine; of some the last part of the path means something.
@@ -77,7 +76,7 @@ def keep_runs(
     kept: dict[str, SmallRun] = {}
     sources: dict[str, Path] = {}
     for run in read_finished(paths):
-        name = prefix + kept_name(run.folder)
+        name = prefix + run_name(run.folder)
         if name in kept:
             raise ConfigError(
                 f"{sources[name]} and {run.folder} would both be kept as {name}: keep them in two calls "
@@ -115,12 +114,6 @@ def read_finished(paths: Sequence[Path]) -> list[Run]:
         if run.summary is None or run.summary.test_accuracy is None or not run.settings:
             raise ConfigError(f"{run.folder}: no settings or no test accuracy; only finished runs are kept")
     return runs
-
-
-def kept_name(folder: Path) -> str:
-    """The run folder's name; ``fast-seed0`` for ``fast/seed0``, as ``--seeds`` makes them."""
-    folder = folder.resolve()
-    return f"{folder.parent.name}-{folder.name}" if re.fullmatch(r"seed\d+", folder.name) else folder.name
 
 
 def _reduce(run: Run, folder: Path) -> SmallRun:
@@ -174,7 +167,7 @@ def _evaluation(run: Run) -> dict[str, bytes]:
         compared_settings(run.settings),
     ):
         raise ConfigError(f"{path} is not of this run; remove it, or evaluate again")
-    return {EVALUATION: _json({**content, "weights": kept_name(run.folder)})}
+    return {EVALUATION: _json({**content, "weights": run_name(run.folder)})}
 
 
 def _json(content: dict[str, Any]) -> bytes:

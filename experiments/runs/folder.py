@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import json
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,7 +21,7 @@ from jax_resnet.parallel.collectives import broadcast_from_primary
 if TYPE_CHECKING:
     from experiments.runs.tensorboard import TensorBoard
 
-__all__ = ["CONFUSION", "EVALUATION", "OURS", "RunFolder", "open_run"]
+__all__ = ["CONFUSION", "EVALUATION", "OURS", "RunFolder", "open_run", "run_name"]
 
 # What a run writes. Whatever else lies in its folder is somebody's, but for an evaluation of it.
 OURS = (
@@ -34,6 +35,12 @@ OURS = (
 )
 # By experiments.evaluate --out RUN: true of one end of the run alone.
 EVALUATION, CONFUSION = "evaluation.json", "confusion.png"
+
+
+def run_name(folder: Path) -> str:
+    """The folder's name; ``fast-seed0`` for ``fast/seed0``, as ``--seeds`` makes them."""
+    folder = folder.resolve()
+    return f"{folder.parent.name}-{folder.name}" if re.fullmatch(r"seed\d+", folder.name) else folder.name
 
 
 class RunFolder:

@@ -12,7 +12,25 @@ from experiments.settings.datasets import DataSource, check_pixels
 from experiments.settings.fields import check_ranges, setting
 from experiments.settings.parallel import ParallelConfig
 
-__all__ = ["Config", "DataConfig", "ModelConfig", "OptimConfig", "ParallelConfig", "RunConfig"]
+__all__ = [
+    "SHORTCUT_HELP",
+    "STEM_HELP",
+    "Config",
+    "DataConfig",
+    "ModelConfig",
+    "OptimConfig",
+    "ParallelConfig",
+    "RunConfig",
+]
+
+STEM_HELP = (
+    "First layers. cifar: one 3x3 convolution; imagenet: a 7x7 of stride 2 and a max-pool; imagenet_d: three "
+    "3x3 for the 7x7 (He et al. 2018)."
+)
+SHORTCUT_HELP = (
+    "Shortcuts. Where shapes change A pads with zeros, B projects, D averages 2x2 pixels and projects; C "
+    "projects in every block; none leaves all of them out."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,12 +40,8 @@ class ModelConfig:
     arch: str = setting(
         "resnet20", "Network: resnet20, resnet18, ... (python -m jax_resnet.models lists them).", common=True
     )
-    stem: Literal["cifar", "imagenet", "imagenet_d"] = setting(
-        "cifar", "First layers: one 3x3 convolution, or ImageNet's strided one and a max-pool."
-    )
-    shortcut: Literal["default", "A", "B", "C", "D", "none"] = setting(
-        "default", "Shortcut where shapes change: A pads with zeros, B projects, C projects in every block."
-    )
+    stem: Literal["cifar", "imagenet", "imagenet_d"] = setting("cifar", STEM_HELP)
+    shortcut: Literal["default", "A", "B", "C", "D", "none"] = setting("default", SHORTCUT_HELP)
     zero_init_residual: bool = setting(False, "Initialize every block as its shortcut.")
     init_from: str | None = setting(
         None,

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from experiments.settings.config import Config
 from experiments.settings.fields import from_dict
 from experiments.settings.parser import About, parse_flags
-from experiments.settings.recipes import choose, descriptions, summaries
+from experiments.settings.recipes import choose, descriptions, example_recipe, summaries
 from experiments.settings.resume import resumed_defaults, saved_config
 
 __all__ = ["Peeked", "about", "parse", "parse_flags", "peek", "recipe_defaults"]
@@ -87,11 +87,12 @@ def recipe_defaults(
 def about(module: str, summary: str, dataset: str) -> About:
     """The text of ``--help`` beside the flags."""
     program = f"python -m {module}"
+    data = " --data-dir FOLDER" if dataset == "folder" else ""
     return About(
         summary,
         examples=(
-            f"{program} --recipe quick",
-            f"{program} --arch resnet18 --epochs 30 --workdir runs/mine",
+            f"{program} --recipe {example_recipe(dataset)}{data}",
+            f"{program} --arch resnet18 --epochs 30{data} --workdir runs/mine",
             f"{program} --resume --workdir runs/mine",
         ),
         notes=f"recipes (--recipe list describes each in full):\n{summaries(dataset)}",

@@ -11,30 +11,12 @@ from experiments.settings.config import Config, DataConfig, ModelConfig, OptimCo
 from experiments.settings.datasets import STREAMED_DATASETS
 from jax_resnet._text import did_you_mean
 
-__all__ = [
-    "CIFAR",
-    "DEFAULTS",
-    "GOYAL",
-    "IMAGENET_FORM",
-    "IMAGENET_RUN",
-    "MNIST",
-    "PAPER",
-    "PAPER_WITH_WARMUP",
-    "RECIPES",
-    "SEMINAR",
-    "STREAM",
-    "TEST_EVERY_EPOCH",
-    "VAL_IS_TEST",
-    "Recipe",
-    "choose",
-    "descriptions",
-    "recipes_for",
-    "summaries",
-]
+__all__ = ["RECIPES", "Recipe", "choose", "descriptions", "example_recipe", "summaries"]
 
 # The small digits of --dataset digits serve to try any recipe.
-CIFAR = ("cifar10", "cifar100", "digits")
-MNIST = ("mnist", "digits")
+DIGITS = "digits"
+CIFAR = ("cifar10", "cifar100", DIGITS)
+MNIST = ("mnist", DIGITS)
 
 
 class Recipe(NamedTuple):
@@ -93,8 +75,8 @@ RECIPES: dict[str, Recipe] = {
     "standard": Recipe(
         "200 epochs, cosine: the usual setting of PyTorch code for CIFAR",
         "200 epochs of batch 128, SGD with momentum 0.9, cosine from 0.1 after a warm-up of 2.5%, weight "
-        "decay 5e-4. pytorch-cifar, which has no warm-up, reports about 95% for resnet18 on CIFAR-10 with "
-        "it.",
+        "decay 5e-4. pytorch-cifar, which has no warm-up, reports 93.02% for resnet18 and 95.11% for "
+        "preact_resnet18 on CIFAR-10.",
         # Without a warm-up rounding grows tenfold per step: no two machines, and no two ways of splitting a
         # batch over devices, would show the same losses even at the beginning.
         Config(recipe="standard", optim=OptimConfig(warmup=5 / 200)),
@@ -102,7 +84,7 @@ RECIPES: dict[str, Recipe] = {
     "paper": Recipe(
         "64,000 steps as in He et al. 2015, section 4.2",
         "64,000 steps of batch 128, 0.1 divided by 10 at 32,000 and 48,000, weight decay 1e-4, 45,000 images "
-        "to train on and 5,000 to choose by. Networks of 110 layers and more start at 0.01 until the "
+        "to train on and 5,000 to choose by. Networks of 110 and of 1202 layers start at 0.01 until the "
         "training error is below 80%. The paper subtracts the mean of every pixel, so that the padding is "
         "that mean: --center per-pixel --padding mean. Without these flags pixels are normalized per channel "
         "and padded black. The paper's test "
@@ -112,13 +94,16 @@ RECIPES: dict[str, Recipe] = {
     ),
     "quick": Recipe(
         "resnet20 in about four minutes on two CPU cores, for trying things out",
-        "9 epochs of batch 128, the first half of the steps with images resized to 24 pixels, which takes "
-        "less time, one-cycle to 0.4 with Nesterov momentum, label smoothing 0.1, crops padded by 2 "
-        "reflected pixels, every image mirrored in every other epoch (Jordan 2024), bfloat16 where the "
-        "machine is faster in it.",
+        "9 epochs of batch 128, one-cycle to 0.4 with Nesterov momentum, weight decay 5e-4, label smoothing "
+        "0.1, crops padded by 2 reflected pixels, every image mirrored in every other epoch (Jordan 2024), "
+        "bfloat16 where the machine is faster in it. In the first half of the steps images are resized to "
+        "24x24, which makes a step shorter.",
         QUICK,
-        # VGG's five poolings take no fewer than 32 pixels.
-        for_archs={"vgg*": dataclasses.replace(QUICK, data=dataclasses.replace(QUICK.data, small_size=0))},
+        # VGG's five poolings need 32 pixels, and the linear layers of mnist_* images of one size.
+        for_archs=dict.fromkeys(
+            ("vgg*", "mnist_*"),
+            dataclasses.replace(QUICK, data=dataclasses.replace(QUICK.data, small_size=0)),
+        ),
     ),
     "fast": Recipe(
         "resnet20 beyond the paper's accuracy in a third of its steps",
@@ -307,6 +292,15 @@ def recipes_for(dataset: str) -> dict[str, Recipe]:
     return {name: recipe for name, recipe in RECIPES.items() if dataset in recipe.datasets} or RECIPES
 
 
+def example_recipe(dataset: str) -> str:
+    """The recipe that ``--help`` shows for a data set: the quickest, where it is for it."""
+    return "quick" if dataset in RECIPES["quick"].datasets else _default(dataset)
+
+
+def _default(dataset: str) -> str:
+    return DEFAULTS.get(dataset, "standard")
+
+
 def choose(dataset: str, name: str | None, arch: str | None) -> Config:
     """The settings of a recipe.
 
@@ -319,12 +313,10 @@ def choose(dataset: str, name: str | None, arch: str | None) -> Config:
         ConfigError: There is no such recipe, or it is for other data sets.
     """
     suited = recipes_for(dataset)
-    name = name or DEFAULTS.get(dataset, "standard")
+    name = name or _default(dataset)
     if name in RECIPES and name not in suited:
-        raise ConfigError(
-            f"--recipe {name} is for {' and '.join(RECIPES[name].datasets[:-1])}, not {dataset}, which has "
-            f"{', '.join(suited)}"
-        )
+        made_for = " and ".join(kind for kind in RECIPES[name].datasets if kind != DIGITS)
+        raise ConfigError(f"--recipe {name} is for {made_for}, not {dataset}, which has {', '.join(suited)}")
     if name not in suited:
         hint = did_you_mean(name, suited, 1) or f"there are {', '.join(suited)}"
         raise ConfigError(f"--recipe {name} is none of the recipes; {hint}")

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import optax
 from flax import linen as nn
+from flax.errors import FlaxError
 
 from experiments.inference.network import initialize_from
 from experiments.program.errors import ConfigError, ExperimentError
@@ -17,6 +18,7 @@ from experiments.training.optimizer import make_optimizer, make_schedule
 from experiments.training.prepare import TrainingData, prepare_data
 from experiments.training.whiten import whitened
 from jax_resnet import optim
+from jax_resnet._text import first_line
 from jax_resnet.data import Dataset, Split
 from jax_resnet.data.augment import make_augment, make_mix, normalize
 from jax_resnet.data.order import Batches
@@ -230,8 +232,8 @@ def make_steps(
         ConfigError: Images of ``--small-size`` are not smaller, or too small for the network.
     """
     mix = make_mix(data.num_classes, mixup_alpha=config.data.mixup, cutmix_alpha=config.data.cutmix)
-    eval_step = make_eval_step(
-        model, lambda images: normalize(images, data.mean, data.std), axis_name=plan.axis_name
+    evaluate = plan.eval_step(
+        make_eval_step(model, lambda images: normalize(images, data.mean, data.std), axis_name=plan.axis_name)
     )
 
     def for_images(size: int) -> Steps:
@@ -263,7 +265,7 @@ def make_steps(
             train=plan.train_step(train_step, state),
             train_many=plan.train_steps(make_train_steps(train_step), state) if per_dispatch > 1 else None,
             per_dispatch=per_dispatch,
-            evaluate=plan.eval_step(eval_step),
+            evaluate=evaluate,
         )
 
     steps = for_images(0)
@@ -281,7 +283,7 @@ def _check_small(config: Config, model: nn.Module, data: TrainingData, state: Tr
     images = jax.ShapeDtypeStruct((1, size, size, channels), np.float32)
     try:
         jax.eval_shape(functools.partial(model.apply, train=False), state.variables, images)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, FlaxError) as error:
         raise ConfigError(
-            f"--small-size {size} is too small for {config.model.arch}: {error}; 0 turns it off"
+            f"--small-size {size} is too small for {config.model.arch}: {first_line(error)}; 0 turns it off"
         ) from None

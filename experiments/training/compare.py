@@ -130,7 +130,7 @@ def _parse(comparison: Comparison, args: Sequence[str], arch: str | None) -> Com
     text = about(comparison.module, comparison.summary, peek(args).dataset or comparison.dataset)
     program = f"python -m {comparison.module}"
     examples = (
-        f"{program} --epochs 20",
+        *([f"{program} --epochs 20"] if comparison.members else []),
         f"{program} --members plain20 resnet20 --seeds 3 --workdir runs/mine",
     )
     return parse_flags(

@@ -55,6 +55,7 @@ class _End:
     steps: Annotated[int, COUNT] = 0
     total_steps: Annotated[int, COUNT] = 0
     test_accuracy: Annotated[float | None, FRACTION] = None
+    test_accuracy_best: Annotated[float | None, FRACTION] = None
 
 
 def finished(config: Config) -> dict[str, Any] | None:
@@ -90,8 +91,15 @@ def run_or_resume(config: Config, console: Console) -> dict[str, Any]:
 
 
 def print_mean_std(name: str, summaries: Sequence[dict[str, Any]], console: Console) -> None:
-    """Prints mean and sample standard deviation of the last checkpoints' test accuracies."""
-    accuracies = [100 * summary["test_accuracy"] for summary in summaries]
-    spread = f" ± {statistics.stdev(accuracies):.2f}" if len(accuracies) > 1 else ""
-    seeds = f" over {len(accuracies)} seeds" if len(accuracies) > 1 else ""
-    console.line(f"{name}: test accuracy {statistics.mean(accuracies):.2f}{spread} %{seeds}")
+    """Prints mean and sample standard deviation of the test accuracies that runs print."""
+    last = _mean_std([summary["test_accuracy"] for summary in summaries])
+    best = [summary.get("test_accuracy_best") for summary in summaries]
+    seeds = f" over {len(summaries)} seeds" if len(summaries) > 1 else ""
+    chosen = "" if None in best else f", of the checkpoints best on validation {_mean_std(best)}"
+    console.line(f"{name}: test accuracy {last}{seeds}{chosen}")
+
+
+def _mean_std(accuracies: Sequence[float]) -> str:
+    percent = [100 * accuracy for accuracy in accuracies]
+    spread = f" ± {statistics.stdev(percent):.2f}" if len(percent) > 1 else ""
+    return f"{statistics.mean(percent):.2f}{spread} %"

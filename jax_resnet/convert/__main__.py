@@ -58,7 +58,7 @@ def parse(args: list[str] | None) -> Conversion:
     add("--arch", metavar="NAME", help="network, one of jax_resnet.list_models(); a checkpoint names its own")
     add("--num-classes", metavar="N", type=int, help="outputs of the network (default: those of the file)")
     add("--stem", default="cifar", metavar="NAME", help="first layers: cifar (default) or imagenet")
-    add("--variant", metavar="NAME", help="form of the network: pytorch_cifar or blog")
+    add("--variant", metavar="NAME", help="ResNeXt of a public code base: pytorch_cifar or blog")
     add(
         "--option",
         nargs="+",

@@ -57,7 +57,7 @@ def load(
         The data set: uint8 images of shape (N, height, width, channels), int32 labels of shape (N,).
 
     Raises:
-        ValueError: The name is unknown.
+        DatasetNameError: The name is unknown.
         DataError: No source has the right data; the message says what would help.
     """
     spec = get_spec(name) if isinstance(name, str) else name

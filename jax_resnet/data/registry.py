@@ -5,6 +5,7 @@ from typing import Literal
 
 from jax_resnet._text import did_you_mean
 from jax_resnet.data import class_names
+from jax_resnet.errors import DatasetNameError
 
 __all__ = ["DATASETS", "Checksums", "Copy", "DatasetSpec", "get_spec", "list_datasets"]
 
@@ -200,11 +201,11 @@ def get_spec(name: str) -> DatasetSpec:
     """The row of a data set.
 
     Raises:
-        ValueError: The name is unknown; the message gives the nearest known ones.
+        DatasetNameError: The name is unknown; the message gives the nearest known ones.
     """
     if name in DATASETS:
         return DATASETS[name]
     hint = did_you_mean(name, DATASETS)
-    raise ValueError(
+    raise DatasetNameError(
         f"unknown data set {name!r}: {hint}{' ' if hint else ''}known are {', '.join(list_datasets())}"
     )

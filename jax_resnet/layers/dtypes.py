@@ -8,7 +8,7 @@ __all__ = ["wide_dtype"]
 
 
 def wide_dtype(dtype: Any) -> jnp.dtype:
-    """Dtype of biases, pooling and logits: float64 for float64, else float32.
+    """Dtype of biases, statistics, pooling and logits: float64 for float64, else float32.
 
     ``jnp.promote_types`` would refuse bfloat16 where JAX is set to strict promotion.
     """

@@ -22,7 +22,7 @@ __all__ = ["WhitenedResNet"]
 
 
 class WhitenedResNet(nn.Module):
-    """airbench94's network (Jordan 2024, "94% on CIFAR-10 in 3.29 seconds on a single GPU", section 3.2).
+    """airbench94's network (Jordan 2024, "94% on CIFAR-10 in 3.29 seconds on a single GPU", section 3.1).
 
     A 2x2 convolution, which ``whitening_kernel`` is meant to initialize; per stage a 3x3 convolution, a 2x2
     max-pool, BatchNorm, activation, and a second 3x3 convolution with BatchNorm and activation; a max-pool

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jax_resnet.errors import TrainError
+
 __all__ = ["RateState", "rate_factor", "scale_by_rate_factor", "with_rate_factor"]
 
 
@@ -43,10 +45,10 @@ def with_rate_factor(opt_state: optax.OptState, factor: float) -> optax.OptState
     """An optimizer's state with another factor, on the devices where the old one is.
 
     Raises:
-        KeyError: The state has none.
+        TrainError: The state has none.
     """
     old = optax.tree.get(opt_state, "rate_factor")
     if old is None:
-        raise KeyError("the optimizer's state has no rate_factor")
+        raise TrainError("the optimizer's state has no rate_factor")
     fill = jax.jit(lambda x: jnp.full_like(x, factor), out_shardings=old.sharding)
     return optax.tree.set(opt_state, rate_factor=fill(old))

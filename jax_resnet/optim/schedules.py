@@ -1,4 +1,8 @@
-"""Schedules: functions from the step, counted from 0, to a learning rate or a momentum."""
+"""Schedules: functions from the step, counted from 0, to a learning rate or a momentum.
+
+They take a step as an integer or an integer array, and return floats of its shape: float32 unless JAX computes
+in 64 bits.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any

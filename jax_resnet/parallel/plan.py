@@ -8,6 +8,7 @@ import jax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from jax_resnet.errors import TrainError
 from jax_resnet.parallel.mesh import DATA, place, place_rows, replicated, row_spec, shardings_of
 from jax_resnet.train import Batch, EvalStep, TrainState, TrainStep
 
@@ -30,7 +31,7 @@ class Plan:
             with "jit" only.
 
     Raises:
-        ValueError: ``shard_params`` with another mode than "jit".
+        TrainError: ``shard_params`` with another mode than "jit".
     """
 
     mesh: Mesh
@@ -39,7 +40,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         if self.shard_params and self.mode != "jit":
-            raise ValueError(f"parameters are sharded by jit, not by {self.mode}")
+            raise TrainError(f"parameters are sharded by jit, not by {self.mode}")
 
     @property
     def axis_name(self) -> str | None:
@@ -67,10 +68,10 @@ class Plan:
         """Compiles several steps of one dispatch, from ``make_train_steps``; see ``train_step``.
 
         Raises:
-            ValueError: The mode is pmap.
+            TrainError: The mode is pmap.
         """
         if self.mode == "pmap":
-            raise ValueError("several steps at once run by jit or shard_map, not by pmap")
+            raise TrainError("several steps at once run by jit or shard_map, not by pmap")
         return self._training(steps, state, rows=1)
 
     def eval_step(self, step: EvalStep) -> EvalStep:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jax_resnet.train.loss import count_correct, cross_entropy
-from jax_resnet.train.prepare import check_images
+from jax_resnet.train.prepare import check_normalized
 from jax_resnet.train.state import Batch, Metrics, Network, Variables
 
 __all__ = ["EvalStep", "Preprocess", "make_eval_step"]
@@ -35,7 +35,7 @@ def make_eval_step(
     def eval_step(variables: Variables, batch: Batch) -> tuple[jax.Array, Metrics]:
         images, labels = batch["image"], batch["label"]
         if preprocess is None:
-            check_images(images, "preprocess")
+            check_normalized(images, "preprocess")
         else:
             images = preprocess(images)
         logits = cast(jax.Array, model.apply(variables, images, train=False))

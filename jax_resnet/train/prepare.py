@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax_resnet.errors import TrainError
 from jax_resnet.train.state import Batch
 
-__all__ = ["Augment", "Mix", "check_images", "prepare", "previous_rows", "with_epoch", "with_partners"]
+__all__ = ["Augment", "Mix", "check_normalized", "prepare", "previous_rows", "with_epoch", "with_partners"]
 
 # From keys (N,), the batch's images and, where it needs them, index= and epoch= to what the network sees.
 Augment = Callable[..., jax.Array]
@@ -18,7 +18,7 @@ Augment = Callable[..., jax.Array]
 Mix = Callable[..., tuple[jax.Array, jax.Array]]
 
 
-def check_images(images: jax.Array, function: str) -> None:
+def check_normalized(images: jax.Array, function: str) -> None:
     """Raises TrainError for integer images that no ``function`` normalizes."""
     if not jnp.issubdtype(images.dtype, jnp.floating):
         raise TrainError(
@@ -37,7 +37,7 @@ def prepare(
             normalizes them.
     """
     if augment is None:
-        check_images(part["image"], "augment")
+        check_normalized(part["image"], "augment")
     if augment is None and mix is None:
         return part["image"], part["label"]
     if "index" not in part:

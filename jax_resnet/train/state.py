@@ -67,6 +67,12 @@ def create_state(
         tx: The optimizer.
         key: Half of it draws the parameters, the other half is kept for training.
         image_shape: ``(height, width, channels)``.
+
+    Returns:
+        The state of step 0: parameters and statistics in float32, the optimizer's state, a key for training.
+
+    Raises:
+        jax_resnet.errors.ModelError: Images that the network cannot take.
     """
 
     def initialize(key: jax.Array) -> TrainState:

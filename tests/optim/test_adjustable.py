@@ -7,6 +7,7 @@ import optax
 import pytest
 
 from jax_resnet import optim
+from jax_resnet.errors import TrainError
 
 PARAMS = {"stem": jnp.asarray([1.0, -2.0]), "head": jnp.asarray([0.5])}
 GRADS = {"stem": jnp.asarray([0.3, 0.1]), "head": jnp.asarray([-1.0])}
@@ -52,5 +53,5 @@ def test_the_factor_is_found_in_the_state_of_any_optimizer():
 def test_a_state_without_a_factor_has_1_and_takes_no_other():
     state = optim.sgd(0.1).init(PARAMS)
     assert optim.rate_factor(state) == 1
-    with pytest.raises(KeyError, match="no rate_factor"):
+    with pytest.raises(TrainError, match="no rate_factor"):
         optim.with_rate_factor(state, 0.5)

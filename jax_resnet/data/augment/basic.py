@@ -12,7 +12,7 @@ from jax_resnet.errors import AugmentError
 __all__ = [
     "PadMode",
     "alternating_flips",
-    "check_images",
+    "check_scale",
     "mean_image",
     "normalize",
     "random_crop",
@@ -23,7 +23,7 @@ PadMode = Literal["constant", "reflect"]
 Statistic = Sequence[float] | np.ndarray | jax.Array
 
 
-def check_images(images: jax.Array | np.ndarray) -> None:
+def check_scale(images: jax.Array | np.ndarray) -> None:
     """Checks that images have a scale: uint8 from 0 to 255, or floats from 0 to 1.
 
     Floats are looked at where their values are known. Inside ``jax.jit`` they are not: values out of range
@@ -54,14 +54,14 @@ def normalize(images: jax.Array | np.ndarray, mean: Statistic, std: Statistic) -
     ``scaled`` is in [0, 1]: uint8 images are divided by 255, floats are in [0, 1] already.
 
     Args:
-        images: uint8, or floats from 0 to 1 (see ``check_images``).
+        images: uint8, or floats from 0 to 1 (see ``check_scale``).
         mean: Per channel, or of every pixel, ``(H, W, C)`` (see ``mean_image``), in [0, 1] units.
         std: Per channel, in the same units.
 
     Raises:
         AugmentError: Images of another dtype, or known values out of range.
     """
-    check_images(images)
+    check_scale(images)
     scaled = jnp.asarray(images, jnp.float32)
     if images.dtype == jnp.uint8:
         scaled = scaled / 255
@@ -94,7 +94,7 @@ def random_crop(key: jax.Array, image: jax.Array, padding: int, mode: PadMode = 
 
 
 def random_flip(key: jax.Array, image: jax.Array) -> jax.Array:
-    """The image, or with probability one half its mirror image, left to right."""
+    """``image (H, W, C)``, or with probability one half its mirror image, left to right."""
     return jnp.where(jax.random.bernoulli(key), image[:, ::-1], image)
 
 

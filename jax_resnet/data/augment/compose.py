@@ -9,7 +9,7 @@ import numpy as np
 from jax_resnet.data.augment.basic import (
     Statistic,
     alternating_flips,
-    check_images,
+    check_scale,
     normalize,
     random_crop,
     random_flip,
@@ -135,7 +135,7 @@ def make_augment(
         index: jax.Array | None = None,
         epoch: jax.Array | None = None,
     ) -> jax.Array:
-        check_images(images)
+        check_scale(images)
         flipped = None
         if flip == "alternating":
             if index is None or epoch is None:

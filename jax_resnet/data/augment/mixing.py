@@ -40,15 +40,18 @@ class Mix(Protocol):
 
 
 def mixup(key: jax.Array, image: jax.Array, other: jax.Array, alpha: float) -> tuple[jax.Array, jax.Array]:
-    """``lam * image + (1 - lam) * other`` with ``lam`` from Beta(alpha, alpha), and ``lam``."""
+    """``lam * image + (1 - lam) * other`` with ``lam`` from Beta(alpha, alpha), and ``lam``, a scalar.
+
+    Both images are normalized floats ``(H, W, C)`` (Zhang et al. 2018).
+    """
     lam = jax.random.beta(key, alpha, alpha).astype(image.dtype)
     return lam * image + (1 - lam) * other, lam
 
 
 def cutmix(key: jax.Array, image: jax.Array, other: jax.Array, alpha: float) -> tuple[jax.Array, jax.Array]:
-    """The image with a rectangle of ``other``'s in it, and the fraction of pixels that stayed its own.
+    """The image with a rectangle of ``other``'s in it, and the fraction of pixels that stayed its own, a scalar.
 
-    The rectangle has the image's aspect ratio and, before the border cuts it off, the fraction ``1 - lam`` of
+    Both images are normalized floats ``(H, W, C)`` (Yun et al. 2019). The rectangle has the image's aspect ratio and, before the border cuts it off, the fraction ``1 - lam`` of
     its area, ``lam`` from Beta(alpha, alpha).
     """
     lam_key, place_key = jax.random.split(key)

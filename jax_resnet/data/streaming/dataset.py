@@ -9,7 +9,7 @@ from jax_resnet.data.dataset import Dataset
 from jax_resnet.data.prepared.read import version_folders
 from jax_resnet.data.streaming.array_record import is_prepared, read_records
 from jax_resnet.data.streaming.folder import PARTS, read_folder
-from jax_resnet.data.streaming.scan import check_images, describe_unreadable
+from jax_resnet.data.streaming.scan import describe_unreadable, find_unreadable
 from jax_resnet.data.streaming.split import Source, StreamedSplit
 from jax_resnet.errors import DataError
 
@@ -92,7 +92,7 @@ def open_streamed(
 
 
 def _without_unreadable(split: StreamedSplit, report: Callable[[str], None]) -> StreamedSplit:
-    unreadable = check_images(split.source)
+    unreadable = find_unreadable(split.source)
     if not unreadable:
         return split
     report(f"{describe_unreadable(list(unreadable.values()), len(split))}; they are left out")

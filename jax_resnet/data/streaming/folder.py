@@ -17,7 +17,7 @@ import numpy as np
 from jax_resnet._text import did_you_mean
 from jax_resnet.data.images import ImageError
 from jax_resnet.data.streaming.listing import list_images, subfolders
-from jax_resnet.data.streaming.scan import check_images, describe_unreadable
+from jax_resnet.data.streaming.scan import describe_unreadable, find_unreadable
 from jax_resnet.errors import DataError
 
 __all__ = ["FolderImages", "read_folder"]
@@ -91,7 +91,7 @@ def read_folder(
             ``images`` and, for example, ``val_annotations.txt``: lines of file name, tab, class. A ``test``
             without classes, as ImageNet's, is left aside.
         parts: The splits to read: all of them, or without "train", which then need not be there.
-        skip_unreadable: Whether to decode every image first (see ``check_images``) and to leave out those
+        skip_unreadable: Whether to decode every image first (see ``find_unreadable``) and to leave out those
             that cannot be.
         report: Called with one line each about the files that are skipped, and about classes of which a
             split has no images.
@@ -162,7 +162,7 @@ class _Part:
         self, classes: Sequence[str], skip_unreadable: bool, report: Callable[[str], None]
     ) -> FolderImages:
         images = self._read_annotated(classes) if self.annotated else self._read_folders(classes)
-        if skip_unreadable and (unreadable := check_images(images)):
+        if skip_unreadable and (unreadable := find_unreadable(images)):
             report(f"{describe_unreadable(list(unreadable.values()), len(images))}; they are left out")
             images = images.without(unreadable)
         if not len(images):

@@ -6,9 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from jax_resnet.data.images import ImageError, decode_image
-from jax_resnet.errors import DataError
 
-__all__ = ["UnreadableImagesError", "check_images", "describe_unreadable"]
+__all__ = ["describe_unreadable", "find_unreadable"]
 
 PER_THREAD = 64  # images handed to each thread at a time: a million futures at once would fill the memory
 NAMED = 5
@@ -26,21 +25,7 @@ class EncodedImages(Protocol):
         """The encoded image and its label."""
 
 
-class UnreadableImagesError(DataError):
-    """Images of a data set cannot be read.
-
-    Attributes:
-        errors: One error per image, with its ``name`` and ``reason``.
-        images: Number of images that were checked.
-    """
-
-    def __init__(self, errors: Sequence[ImageError], images: int) -> None:
-        which = describe_unreadable(errors, images)
-        super().__init__(f"{which}: replace them, take them away, or skip them", reason=which)
-        self.errors, self.images = tuple(errors), images
-
-
-def check_images(
+def find_unreadable(
     images: EncodedImages,
     *,
     threads: int | None = None,

@@ -14,13 +14,13 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jax_resnet.layers.dtypes import wide_dtype
 from jax_resnet.layers.interpreters import PROBLEM, ad, define_primitive, mlir
 from jax_resnet.layers.norm.materialize import materialize
 from jax_resnet.layers.norm.native import can_use, native_backward, native_forward
 from jax_resnet.layers.norm.normalize import (
     affine,
     batch_moments,
-    compute_dtype,
     count,
     per_channel,
     tangents_of,
@@ -87,7 +87,7 @@ def _fused_jvp(epsilon: float, relu: bool, primals: tuple, tangents: tuple) -> t
 
 
 def _wide(*arrays: Any) -> Arrays:
-    return [array.astype(compute_dtype(array.dtype)) for array in arrays]
+    return [array.astype(wide_dtype(array.dtype)) for array in arrays]
 
 
 def _forward(x: Any, scale: Any, bias: Any, *residual: Any, spec: FusedSpec) -> Arrays:

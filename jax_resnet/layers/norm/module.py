@@ -6,8 +6,9 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from jax_resnet.errors import ModelError
+from jax_resnet.layers.dtypes import wide_dtype
 from jax_resnet.layers.norm.fused import can_fuse, fused_normalize
-from jax_resnet.layers.norm.normalize import affine, compute_dtype, count, normalize
+from jax_resnet.layers.norm.normalize import affine, count, normalize
 from jax_resnet.layers.norm.statistics import batch_axis_name
 
 __all__ = ["BatchNorm"]
@@ -66,7 +67,7 @@ class BatchNorm(nn.Module):
         running_var = self.variable("batch_stats", "var", jnp.ones, (channels,), jnp.float32)
 
         dtype = jnp.dtype(self.dtype or x.dtype)
-        compute = compute_dtype(x.dtype)
+        compute = wide_dtype(x.dtype)
         scale, bias = scale.astype(compute), bias.astype(compute)
         wide = x.astype(compute)
         wide_residual = None if residual is None else residual.astype(compute)

@@ -11,12 +11,7 @@ from jax import lax
 from jax_resnet.layers.norm.materialize import materialize
 from jax_resnet.layers.norm.reductions import pair_broadcast, pair_sum
 
-__all__ = ["affine", "batch_moments", "compute_dtype", "count", "normalize", "per_channel", "tangents_of"]
-
-
-def compute_dtype(dtype: Any) -> Any:
-    """Returns the dtype to compute in: float64 for float64, else float32."""
-    return jnp.dtype(jnp.float64) if dtype == jnp.float64 else jnp.dtype(jnp.float32)
+__all__ = ["affine", "batch_moments", "count", "normalize", "per_channel", "tangents_of"]
 
 
 def per_channel(v: jax.Array, like: jax.Array) -> jax.Array:

