@@ -40,7 +40,10 @@ def moving_average(average: Any, variables: Any, step: jax.Array, decay: float) 
 
     def blend(a: jax.Array, v: jax.Array) -> jax.Array:
         wide = jnp.float64 if a.dtype == jnp.float64 else jnp.float32
-        return (d.astype(wide) * a.astype(wide) + (1 - d).astype(wide) * v.astype(wide)).astype(a.dtype)
+        old = a.astype(
+            wide
+        )  # plus a share of the difference: what does not change stays as it is, bit for bit
+        return (old + (1 - d).astype(wide) * (v.astype(wide) - old)).astype(a.dtype)
 
     return jax.tree.map(blend, average, variables)
 

@@ -29,6 +29,14 @@ def test_the_average_is_its_closed_form(decay):
     np.testing.assert_allclose(average, weights @ values.astype(np.float64), rtol=1e-4, atol=1e-5)
 
 
+def test_what_does_not_change_stays_as_it_is_bit_for_bit():
+    value = jnp.asarray(np.random.default_rng(0).standard_normal(1000), jnp.float32)
+    average = value
+    for step in range(1, 100):
+        average = moving_average(average, value, jnp.asarray(step), 0.999)
+    np.testing.assert_array_equal(average, value)
+
+
 @pytest.fixture(scope="module", params=["resnet8", "mnist_cnn"])
 def training(request):
     """A step and its first state, with an average; a batch."""

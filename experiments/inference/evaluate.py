@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from experiments.inference.network import count_outputs
 from experiments.inference.trained import TrainedNetwork, open_network
 from experiments.program.compiled import keep_compiled
 from experiments.program.console import Console
-from experiments.program.errors import ConfigError
+from experiments.program.errors import ConfigError, ExperimentError
 from experiments.runs.confusion import confusion_matrix
 from experiments.runs.environment import device, versions
 from experiments.runs.folder import CONFUSION, EVALUATION, run_name
@@ -53,6 +54,7 @@ def evaluate_weights(config: EvaluateConfig, console: Console) -> dict[str, Any]
 
     Raises:
         ConfigError: An invalid setting, or weights that do not fit.
+        ExperimentError: The loss is not finite.
         jax_resnet.errors.DataError: The data is not available.
         jax_resnet.errors.CheckpointError: The checkpoint cannot be read.
         jax_resnet.errors.WeightsError: The pretrained weights are damaged.
@@ -75,6 +77,11 @@ def evaluate_weights(config: EvaluateConfig, console: Console) -> dict[str, Any]
     step = jax.jit(make_eval_step(apply, lambda images: normalize(images, mean, std)))
     with console.progress("evaluation (images)", len(dataset.test)) as advance:
         result = evaluate(step, variables, dataset.test, config.batch_size, advance)
+    if not math.isfinite(result.loss):
+        raise ExperimentError(
+            f"{config.named} gives a loss of {result.loss} on {dataset.name}: its weights are of a training that "
+            "diverged, or too large for their type"
+        )
     confusion = confusion_matrix(result.labels, result.logits.argmax(1), dataset.num_classes)
     per_class = per_class_accuracy(confusion, dataset.class_names)
     # Printed before anything that can fail is drawn or written.

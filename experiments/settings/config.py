@@ -1,9 +1,9 @@
 """The settings of a training run. These classes are the command line: a field is a flag."""
 
 import dataclasses
+import fnmatch
 import math
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +22,9 @@ __all__ = [
     "ParallelConfig",
     "RunConfig",
 ]
+
+LARGEST_IMAGE = 2**15  # pixels
+LARGEST_SEED = 2**32 - 1  # JAX's keys take no more bits
 
 STEM_HELP = (
     "First layers. cifar: one 3x3 convolution; imagenet: a 7x7 of stride 2 and a max-pool; imagenet_d: three "
@@ -89,7 +92,10 @@ class DataConfig(DataSource):
         at_least=0,
     )
     crop_padding: int = setting(
-        4, "Pixels added around each image before a random crop; 0 turns crops off.", at_least=0
+        4,
+        "Pixels added around each image before a random crop; 0 turns crops off.",
+        at_least=0,
+        at_most=LARGEST_IMAGE,
     )
     padding: Literal["black", "mean", "reflect"] = setting(
         "black", "What random crops show outside the image: black, the mean color, or the mirrored image."
@@ -105,7 +111,10 @@ class DataConfig(DataSource):
     randaugment: int = setting(0, "RandAugment operations per image, such as 2; 0 turns it off.", at_least=0)
     randaugment_magnitude: float = setting(9.0, "Magnitude of RandAugment.", at_least=0, at_most=30)
     cutout: int = setting(
-        0, "Side in pixels of the square erased from each image, such as 16; 0 turns it off.", at_least=0
+        0,
+        "Side in pixels of the square erased from each image, such as 16; 0 turns it off.",
+        at_least=0,
+        at_most=LARGEST_IMAGE,
     )
     small_size: int = setting(
         0,
@@ -192,8 +201,8 @@ class OptimConfig:
     )
     freeze: tuple[str, ...] = setting(
         (),
-        "Parts that keep their weights, and their BatchNorm statistics: stem stage1 ...; or parameters: "
-        "scale, stem_conv/kernel.",
+        "Whole parts that keep their weights, and their BatchNorm statistics: stem stage1 ...; or blocks and "
+        "parameters, whose statistics move: stage2_block1, scale, stem_conv/kernel.",
         metavar="NAME",
     )
     clip_norm: float = setting(
@@ -368,6 +377,8 @@ class RunConfig:
         """
         if self.resume and self.overwrite:
             raise ConfigError("--resume keeps the run and --overwrite deletes it: choose one")
+        if (last := self.seed + self.seeds - 1) > LARGEST_SEED:
+            raise ConfigError(f"seeds are at most {LARGEST_SEED:,}, not {last:,}: give a smaller --seed")
         if self.workdir is not None and "://" in self.workdir:
             raise ConfigError(f"--workdir {self.workdir} is a URL: name a folder of this machine")
         if not self.compilation_cache.strip() or "://" in self.compilation_cache:
@@ -442,8 +453,6 @@ class Config:
             arguments["shortcut"] = self.model.shortcut
         if self.model.zero_init_residual:
             arguments["zero_init_residual"] = True
-        if parts := self._frozen_parts():
-            arguments["frozen"] = parts
         if self.model.act is not None:
             arguments["act"] = self.model.act
         if self.model.dtype == "bf16":
@@ -452,14 +461,18 @@ class Config:
             arguments["norm_momentum"] = self.model.norm_momentum
         if self.model.scan_layers:
             arguments["scan_layers"] = True
+        if parts := self._frozen_parts(arguments):
+            arguments["frozen"] = parts
         return arguments
 
-    def _frozen_parts(self) -> list[str]:
-        """The parts in ``--freeze`` whose BatchNorm statistics stay, where the network has them."""
-        from jax_resnet.models.registry import find
+    def _frozen_parts(self, arguments: dict[str, Any]) -> list[str]:
+        """The parts of the network that ``--freeze`` names, whose BatchNorm statistics stay."""
+        if not self.optim.freeze:
+            return []
+        from jax_resnet.models import create_model
 
-        parts = [name for name in self.optim.freeze if re.fullmatch(r"stem|stage\d+|final", name)]
         try:
-            return parts if parts and hasattr(find(self.model.arch).network, "frozen") else []
+            parts: Sequence[str] = getattr(create_model(**arguments), "parts", ())
         except ValueError:  # no such network, which another check reports
             return []
+        return [part for part in parts if any(fnmatch.fnmatchcase(part, name) for name in self.optim.freeze)]

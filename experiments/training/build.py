@@ -22,6 +22,7 @@ from jax_resnet._text import first_line
 from jax_resnet.data import Dataset, Split
 from jax_resnet.data.augment import make_augment, make_mix, normalize
 from jax_resnet.data.order import Batches
+from jax_resnet.errors import TrainError
 from jax_resnet.models import create_model
 from jax_resnet.parallel import Plan, data_mesh, process_shard
 from jax_resnet.train import (
@@ -134,6 +135,7 @@ def build_experiment(
     dataset: Dataset[Split],
     *,
     steps_per_dispatch: int | None = None,
+    restored: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> Experiment:
     """Makes the network, the optimizer, the compiled steps and the initial state.
@@ -143,6 +145,7 @@ def build_experiment(
         dataset: The data set.
         steps_per_dispatch: Steps per program; None for the settings', which on CPU is 1, as a convolution
             inside a loop is several times slower there.
+        restored: A checkpoint replaces the initial state: ``--init-from`` and ``--whiten`` are not looked at.
         say: Called with a line for people about the weights of ``--init-from``.
 
     Raises:
@@ -156,7 +159,7 @@ def build_experiment(
     model = make_model(config, data)
     schedule = make_schedule(config.optim, data.total_steps, data.steps_per_epoch)
     tx = make_optimizer(config.optim, schedule)
-    state = plan.place(init_state(config, model, tx, data, say))
+    state = plan.place(init_state(config, model, tx, data, restored=restored, say=say))
     steps = make_steps(config, model, tx, data, plan, state, steps_per_dispatch)
     return Experiment(config, data, model, schedule, plan, steps, state)
 
@@ -193,9 +196,13 @@ def init_state(
     model: nn.Module,
     tx: optax.GradientTransformation,
     data: TrainingData,
+    *,
+    restored: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> TrainState:
     """The initial state: fresh, or from ``--init-from``; with a moving average for ``--ema``.
+
+    Where a checkpoint is restored it serves for its shapes, and is fresh: what it was made from may be gone.
 
     Raises:
         ConfigError: The weights of ``--init-from`` do not fit, or names of ``--freeze``, ``--rates`` or
@@ -204,14 +211,16 @@ def init_state(
     """
     try:
         state = create_state(model, tx, jax.random.key(config.run.seed), data.image_shape)
+    except TrainError:  # the optimizer's, which speaks for itself
+        raise
     except (ValueError, TypeError) as error:
         size = "x".join(map(str, data.image_shape))
         raise ExperimentError(
             f"{config.model.arch} cannot take {data.name}'s {size} images: {error}"
         ) from None
-    if config.model.whiten:
+    if config.model.whiten and not restored:
         state = state.replace(params=whitened(state.params, data))
-    if config.model.init_from:
+    if config.model.init_from and not restored:
         variables = initialize_from(config.model.init_from, model, state.variables, say)
         state = state.replace(**variables)
     return state.averaging() if config.optim.ema else state

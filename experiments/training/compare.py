@@ -71,7 +71,7 @@ def compare(comparison: Comparison, args: Sequence[str] | None) -> None:
     from experiments.program.distributed import init_distributed
     from experiments.report import write_report
     from experiments.report.output import check_output_folder
-    from experiments.training.sweep import per_seed_configs, print_mean_std, run_all
+    from experiments.training.sweep import how_to_continue, per_seed_configs, print_mean_std, run_all
 
     for member in members:
         member.check()
@@ -90,7 +90,7 @@ def compare(comparison: Comparison, args: Sequence[str] | None) -> None:
         except KeyboardInterrupt as error:
             number = error.number if isinstance(error, Terminated) else signal.SIGINT
             what = "stopped while the report was written, all runs are finished"
-            raise Interrupted(number, f"{what}; the same command continues") from None
+            raise Interrupted(number, f"{what}; {how_to_continue(members[0])}") from None
         for note in notes:
             console.line(note)
         console.line(f"the report is in {folder / 'report'}")

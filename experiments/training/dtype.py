@@ -1,6 +1,7 @@
 """``--dtype auto``: bfloat16 where this machine computes faster in it, else float32."""
 
 import dataclasses
+import functools
 import statistics
 import time
 from typing import Any
@@ -13,6 +14,7 @@ from experiments.program.console import Console
 from experiments.settings.config import Config
 from experiments.settings.resume import saved_config
 from jax_resnet.layers import conv_general_dilated
+from jax_resnet.parallel.collectives import broadcast_from_primary
 
 __all__ = ["WORTHWHILE", "convolution_seconds", "resolve_dtype"]
 
@@ -28,14 +30,19 @@ def resolve_dtype(config: Config, console: Console) -> Config:
         return config
     if config.run.resume and (saved := saved_config(config.workdir)):
         return _with_dtype(config, saved.model.dtype)
-    if jax.default_backend() == "cpu":
-        f32, bf16 = (convolution_seconds(dtype) for dtype in (jnp.float32, jnp.bfloat16))
-        dtype = "bf16" if f32 > WORTHWHILE * bf16 else "f32"
-        measured = f"a convolution takes {1e3 * f32:.2f} ms in float32, {1e3 * bf16:.2f} ms in bfloat16"
-    else:
-        dtype, measured = "bf16", f"on {jax.default_backend()}"
-    console.line(f"--dtype auto: {dtype} ({measured})")
+    dtype, reason = broadcast_from_primary(_choose)  # all processes run the same program
+    console.line(f"--dtype auto: {dtype} ({reason})")
     return _with_dtype(config, dtype)
+
+
+@functools.cache  # runs over seeds and networks that are compared are of one type
+def _choose() -> tuple[str, str]:
+    """The faster type, and what says so."""
+    if jax.default_backend() != "cpu":
+        return "bf16", f"on {jax.default_backend()}"
+    f32, bf16 = (convolution_seconds(dtype) for dtype in (jnp.float32, jnp.bfloat16))
+    dtype = "bf16" if f32 > WORTHWHILE * bf16 else "f32"
+    return dtype, f"a convolution takes {1e3 * f32:.2f} ms in float32, {1e3 * bf16:.2f} ms in bfloat16"
 
 
 def _with_dtype(config: Config, dtype: Any) -> Config:

@@ -1,5 +1,6 @@
 """The training loop: steps, evaluations, checkpoints, records."""
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -131,7 +132,8 @@ class Loop:
         """Trains until ``last_step`` updates are made.
 
         Raises:
-            DivergedError: A loss, gradient or parameter is not finite, after all rollbacks if there are some.
+            DivergedError: A loss, a gradient or a parameter is not finite, after all rollbacks if there are
+                some.
             Preempted: A signal asked to stop; a checkpoint is written.
         """
         self.stop_if_asked()
@@ -347,6 +349,8 @@ class Loop:
                 self.experiment.config.run.eval_batch_size,
                 advance,
             )
+        if not math.isfinite(result.loss):
+            raise diverged(self.experiment, self.step, f"the {name} loss", self.metrics.rate_factor)
         self.folder.log(
             {
                 "kind": kind,

@@ -139,11 +139,19 @@ class TrainingMetrics:
         if self._estimated or not timed:
             return ""
         self._estimated = True
-        left = (last_step - self.step) * self._seconds / self._steps_timed
+        left = self._units_left(last_step) * self._seconds / self._steps_timed
         return (
             f"{last_step - self.step} steps left, about {format_duration(left)} at "
             f"{self.images_per_second:.0f} images/s on {device()}, evaluations not counted"
         )
+
+    def _units_left(self, last_step: int) -> float:
+        """The steps that are left, in steps of the size that was timed."""
+        steps, small_size = self._experiment.steps, self._experiment.config.data.small_size
+        large = last_step - max(self.step, min(steps.small_until, last_step))
+        small = last_step - self.step - large
+        # The time for an image goes with its pixels.
+        return small + large * (self._experiment.data.image_shape[0] / small_size) ** 2 if small else large
 
 
 def diverged(experiment: Experiment, step: int, what: str, rate_factor: float = 1.0) -> DivergedError:

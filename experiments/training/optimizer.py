@@ -1,6 +1,7 @@
 """From settings to a learning-rate schedule and an optimizer."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import jax
@@ -45,7 +46,8 @@ def make_optimizer(config: OptimConfig, schedule: optim.Schedule) -> optax.Gradi
     """The optimizer; its ``init`` raises ConfigError for names of no parameter, or of frozen ones alone."""
     mask = _decay_mask(config)
     if config.optimizer in ("sgd", "muon"):
-        make = optim.sgd if config.optimizer == "sgd" else optim.muon
+        # Muon's kernels get their norm at the end of all: what scales updates would scale that, too.
+        make = optim.sgd if config.optimizer == "sgd" else partial(optim.muon, normalize=False)
         tx = make(
             schedule,
             momentum=config.momentum,
@@ -72,6 +74,8 @@ def make_optimizer(config: OptimConfig, schedule: optim.Schedule) -> optax.Gradi
         parts.append(optim.warm_up_by_error(config.warmup_error))
     if config.on_nan == "rollback":  # without it the state is as it always was: old checkpoints fit
         parts.append(optim.scale_by_rate_factor())
+    if config.optimizer == "muon":
+        parts.append(optim.normalize_filters())
     tx = optax.chain(*parts) if len(parts) > 1 else tx
     return _checking_names(optim.freeze(tx, *config.freeze) if config.freeze else tx, config)
 
@@ -95,6 +99,14 @@ def _checking_names(tx: optax.GradientTransformation, config: OptimConfig) -> op
                     raise ConfigError(
                         f"{flag} {name}: --freeze keeps these parameters as they are; leave it out ({flag} "
                         "none takes back a recipe's)"
+                    )
+        if config.optimizer == "muon":
+            for name in config.decay_coefficients():
+                named = zip(jax.tree.leaves(params), matched("--decays", [name]), strict=True)
+                if any(own and p.ndim >= 4 for p, own in named):
+                    raise ConfigError(
+                        f"--decays {name}: muon keeps the norm of convolutions' kernels, which do not decay; "
+                        "name other parameters, such as head or bias"
                     )
         return tx.init(params)
 

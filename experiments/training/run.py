@@ -1,6 +1,7 @@
 """One run, start to end: data, training, the test of its checkpoints, the summary."""
 
 import dataclasses
+import math
 from typing import Any
 
 from absl import logging as absl_logging
@@ -18,7 +19,9 @@ from experiments.settings.resume import check_same, saved_config
 from experiments.training.build import Experiment, build_experiment
 from experiments.training.dtype import resolve_dtype
 from experiments.training.loop import Loop
+from experiments.training.metrics import diverged
 from jax_resnet import checkpoint
+from jax_resnet.checkpoint.steps import complete_steps
 from jax_resnet.errors import CheckpointError
 from jax_resnet.parallel.collectives import broadcast_from_primary
 
@@ -43,7 +46,9 @@ def run(config: Config, console: Console) -> dict[str, Any]:
             if saved_config(folder.path) is None:
                 raise ExperimentError(f"no run in {folder.path} to resume: leave --resume out to start one")
             check_same(config, folder.path)
-        experiment = build_experiment(config, config.data.load(console), say=console.line)
+        experiment = build_experiment(
+            config, config.data.load(console), restored=_has_checkpoint(config), say=console.line
+        )
         data = experiment.data
         held_out = f", {len(data.val):,} held out" if data.val else ""
         console.line(
@@ -65,6 +70,15 @@ def run(config: Config, console: Console) -> dict[str, Any]:
             summary = finish(experiment, loop, folder, console)
             loop.stop_if_asked()  # one of several runs may have more to come
     return broadcast_from_primary(lambda: summary)  # when all that process 0 writes is written
+
+
+def _has_checkpoint(config: Config) -> bool:
+    """Whether a resumed run goes on from a checkpoint or fails: where there is one, it never starts anew."""
+    folder = config.workdir / checkpoint.CHECKPOINTS
+    found: bool = broadcast_from_primary(
+        lambda: config.run.resume and folder.is_dir() and bool(complete_steps(folder))
+    )
+    return found
 
 
 def finish(experiment: Experiment, loop: Loop, folder: RunFolder, console: Console) -> dict[str, Any]:
@@ -129,6 +143,7 @@ def test_checkpoint(
     """Evaluates a checkpoint on the test set, and records it.
 
     Raises:
+        DivergedError: The loss is not finite.
         Preempted: A signal asked to stop.
     """
     experiment = loop.experiment
@@ -142,6 +157,8 @@ def test_checkpoint(
 
         size = experiment.config.run.eval_batch_size
         result = evaluate(experiment.steps.evaluate, variables, images, size, advance)
+    if not math.isfinite(result.loss):
+        raise diverged(experiment, step, f"the test loss of the {which} checkpoint")
     loop.folder.log(
         {
             "kind": "test",

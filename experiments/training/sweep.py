@@ -15,7 +15,7 @@ from experiments.settings.resume import check_same, saved_config
 from experiments.training.run import run
 from jax_resnet.parallel.collectives import broadcast_from_primary
 
-__all__ = ["finished", "per_seed_configs", "print_mean_std", "run_all", "run_or_resume"]
+__all__ = ["finished", "how_to_continue", "per_seed_configs", "print_mean_std", "run_all", "run_or_resume"]
 
 
 def per_seed_configs(config: Config, prefix: str = "") -> list[Config]:
@@ -82,12 +82,17 @@ def run_or_resume(config: Config, console: Console) -> dict[str, Any]:
     """Continues the run in the config's folder, or starts one there."""
     # Asked once for all processes: the first of them may have begun to write when the last one looks.
     started = broadcast_from_primary(lambda: saved_config(config.workdir) is not None)
-    if started and not config.run.overwrite:
-        config = dataclasses.replace(config, run=dataclasses.replace(config.run, resume=True))
+    resume = started and not config.run.overwrite
+    config = dataclasses.replace(config, run=dataclasses.replace(config.run, resume=resume))
     try:
         return run(config, console)
     except Preempted as stop:
-        raise Preempted(stop.number, stop.step, stop.workdir, "the same command continues") from None
+        raise Preempted(stop.number, stop.step, stop.workdir, how_to_continue(config)) from None
+
+
+def how_to_continue(config: Config) -> str:
+    """What a user does after a stop: with ``--overwrite`` the same command would delete finished runs."""
+    return f"the same command{' without --overwrite' if config.run.overwrite else ''} continues"
 
 
 def print_mean_std(name: str, summaries: Sequence[dict[str, Any]], console: Console) -> None:

@@ -74,6 +74,12 @@ def expm1(graph: Graph, out: Value, operands: Sequence[Value], params: Params) -
     return with_number("Sub", lambda params: 1)(graph, out, [power], params)
 
 
+def erfc(graph: Graph, out: Value, operands: Sequence[Value], params: Params) -> Value:
+    """``1 - erf(x)``; ONNX has no operation that is more exact for large numbers."""
+    value = elementwise("Erf", graph, out, operands, params)
+    return with_number("Sub", lambda params: 1, first=True)(graph, out, [value], params)
+
+
 def cast(graph: Graph, out: Value, operands: Sequence[Value], params: Params) -> Value:
     """``convert_element_type``."""
     (value,) = operands
@@ -287,6 +293,7 @@ OPERATIONS: Mapping[str, Translation] = {
         graph, out, [with_number("Add", lambda params: 1)(graph, out, operands, params)], params
     ),
     "expm1": expm1,
+    "erfc": erfc,
     "convert_element_type": cast,
     "select_n": select,
     "conv_general_dilated": convolution,

@@ -25,8 +25,12 @@ def _largest(x: jax.Array) -> jax.Array:
 def _corners(x: jax.Array) -> tuple[jax.Array, ...]:
     """The four pixels of every window, in rows."""
     height, width = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
-    x = x[:, :height, :width]
-    return x[:, ::2, ::2], x[:, ::2, 1::2], x[:, 1::2, ::2], x[:, 1::2, 1::2]
+
+    def corner(row: int, column: int) -> jax.Array:
+        rows = jax.lax.slice_in_dim(x, row, height, 2, axis=1)  # x[:, row:height:2] may become a gather
+        return jax.lax.slice_in_dim(rows, column, width, 2, axis=2)
+
+    return corner(0, 0), corner(0, 1), corner(1, 0), corner(1, 1)
 
 
 def _forward(x: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:

@@ -1,6 +1,6 @@
 """Two small networks for 28x28 digits, as tutorials on residual networks train them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ from jax_resnet.models.activation import Activation, check_activation
 from jax_resnet.models.blocks import BasicBlock
 from jax_resnet.models.folded import FoldedConv
 from jax_resnet.models.initializers import he_normal, head_init
-from jax_resnet.models.limits import check_classes, check_dtype, check_stages
+from jax_resnet.models.limits import check_classes, check_dtype, check_stages, chosen_parts
 from jax_resnet.models.stem import as_images, check_image_channels
 
 __all__ = ["MnistCNN", "MnistPreActResNet"]
@@ -95,6 +95,8 @@ class MnistPreActResNet(nn.Module):
         widths: Channels of each stage.
         num_classes: Outputs; 0 leaves out the head and returns the hidden layer.
         act: The activation function. ReLU is computed together with the BatchNorm before it.
+        frozen: Parts whose BatchNorm always uses, and never moves, its running statistics: any of "stem"
+            (which has none), "stage1", "stage2", ..., or "all" (True).
         dtype: dtype of the computation; parameters, statistics and logits stay float32.
         norm_epsilon: Epsilon of every BatchNorm.
         norm_momentum: Fraction of the old running statistics that every BatchNorm keeps per step.
@@ -105,6 +107,7 @@ class MnistPreActResNet(nn.Module):
     widths: Sequence[int] = (16, 32, 64)
     num_classes: int = 10
     act: Activation = nn.relu
+    frozen: bool | str | Collection[str] = ()
     dtype: DTypeLike = jnp.float32
     norm_epsilon: float = 1e-3
     norm_momentum: float = 0.99
@@ -115,7 +118,13 @@ class MnistPreActResNet(nn.Module):
         check_classes(self.num_classes)
         check_activation(self.act)
         check_dtype(self.dtype)
+        chosen_parts("frozen", self.frozen, self.parts)
         super().__post_init__()
+
+    @property
+    def parts(self) -> list[str]:
+        """The parts that ``frozen`` can name."""
+        return ["stem", *(f"stage{i + 1}" for i in range(len(self.stage_sizes)))]
 
     @property
     def preactivation(self) -> bool:
@@ -148,6 +157,7 @@ class MnistPreActResNet(nn.Module):
         check_image_channels(self, "stem_conv", images)
         x = self.act(conv(8, (3, 3), padding=1, name="stem_conv")(x))
         maps = {"stem": x}
+        frozen = chosen_parts("frozen", self.frozen, self.parts)
         for i, (size, width) in enumerate(zip(self.stage_sizes, self.widths, strict=False), 1):
             if i > 1:
                 x = nn.max_pool(x, (2, 2), (2, 2))
@@ -156,7 +166,7 @@ class MnistPreActResNet(nn.Module):
                     filters=width,
                     strides=1,
                     conv=partial(FoldedConv, dtype=self.dtype) if self.folded else conv,
-                    norm=norm,
+                    norm=partial(norm, frozen=f"stage{i}" in frozen),
                     preactivation=True,
                     project_input=True,
                     act=self.act,

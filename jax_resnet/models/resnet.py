@@ -104,7 +104,7 @@ class ResNet(nn.Module):
         check_activation(self.act)
         check_dtype(self.dtype)
         check_probability("drop_path", self.drop_path)
-        chosen_parts("frozen", self.frozen, self._parts)
+        chosen_parts("frozen", self.frozen, self.parts)
         chosen_parts("remat", self.remat, self._stages)
         if self.scan_layers and self.drop_path:
             raise ModelError("with scan_layers all blocks are alike: drop_path, which grows, must be 0")
@@ -121,7 +121,8 @@ class ResNet(nn.Module):
         return [f"stage{i + 1}" for i in range(len(self.stage_sizes))]
 
     @property
-    def _parts(self) -> list[str]:
+    def parts(self) -> list[str]:
+        """The parts that ``frozen`` can name."""
         return ["stem", *self._stages, "final"]
 
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
@@ -239,5 +240,5 @@ class ResNet(nn.Module):
             momentum=self.norm_momentum,
             epsilon=self.norm_epsilon,
             dtype=self.dtype,
-            frozen=part in chosen_parts("frozen", self.frozen, self._parts),
+            frozen=part in chosen_parts("frozen", self.frozen, self.parts),
         )

@@ -49,11 +49,12 @@ class VGG(nn.Module):
         check_classes(self.num_classes)
         check_activation(self.act)
         check_dtype(self.dtype)
-        chosen_parts("frozen", self.frozen, self._stages)
+        chosen_parts("frozen", self.frozen, self.parts)
         super().__post_init__()
 
     @property
-    def _stages(self) -> list[str]:
+    def parts(self) -> list[str]:
+        """The parts that ``frozen`` can name: the stages."""
         return [f"stage{i + 1}" for i in range(len(self.stage_sizes))]
 
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
@@ -93,9 +94,9 @@ class VGG(nn.Module):
             conv = partial(FoldedConv, kernel_size=(3, 3), padding=1, dtype=self.dtype)
         x = as_images(images, self.dtype, least=2 ** len(self.stage_sizes))
         check_image_channels(self, "stage1_conv1", images)
-        frozen = chosen_parts("frozen", self.frozen, self._stages)
+        frozen = chosen_parts("frozen", self.frozen, self.parts)
         maps, layer = {}, 0
-        for stage, size, width in zip(self._stages, self.stage_sizes, self.widths, strict=False):
+        for stage, size, width in zip(self.parts, self.stage_sizes, self.widths, strict=False):
             batch_norm = partial(
                 BatchNorm, momentum=self.norm_momentum, dtype=self.dtype, frozen=stage in frozen
             )

@@ -1,6 +1,6 @@
 """A shallow residual network that trains to 94% on CIFAR-10 in minutes, after Jordan 2024."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ from jax_resnet.layers.pool import max_pool_2x2
 from jax_resnet.models.activation import Activation, check_activation, gelu, normalize_and_activate
 from jax_resnet.models.folded import FoldedConv, convolve_and_activate
 from jax_resnet.models.initializers import identity_init, torch_conv_init
-from jax_resnet.models.limits import check_channels, check_classes, check_dtype
+from jax_resnet.models.limits import check_channels, check_classes, check_dtype, chosen_parts
 from jax_resnet.models.stem import as_images, check_image_channels
 
 __all__ = ["WhitenedResNet"]
@@ -36,6 +36,8 @@ class WhitenedResNet(nn.Module):
             negatives.
         residual: Whether the second convolution of a stage has a shortcut.
         act: The activation function; ReLU is computed together with the BatchNorm.
+        frozen: Parts whose BatchNorm always uses, and never moves, its running statistics: any of "stem"
+            (which has none), "stage1", "stage2", ..., or "all" (True).
         dtype: dtype of the computation; parameters, statistics and logits stay float32.
         norm_epsilon: Epsilon of every BatchNorm.
         norm_momentum: Fraction of the old running statistics that every BatchNorm keeps per step.
@@ -47,6 +49,7 @@ class WhitenedResNet(nn.Module):
     stem_width: int = 24
     residual: bool = True
     act: Activation = gelu
+    frozen: bool | str | Collection[str] = ()
     dtype: DTypeLike = jnp.float32
     norm_epsilon: float = 1e-5
     norm_momentum: float = 0.6
@@ -58,7 +61,13 @@ class WhitenedResNet(nn.Module):
         check_classes(self.num_classes)
         check_activation(self.act)
         check_dtype(self.dtype)
+        chosen_parts("frozen", self.frozen, self.parts)
         super().__post_init__()
+
+    @property
+    def parts(self) -> list[str]:
+        """The parts that ``frozen`` can name."""
+        return ["stem", *(f"stage{i}" for i in range(1, len(self.widths) + 1))]
 
     @property
     def pooled_norms(self) -> tuple[str, ...]:
@@ -111,15 +120,17 @@ class WhitenedResNet(nn.Module):
             conv = partial(FoldedConv, dtype=self.dtype)
         conv = partial(conv, width, (3, 3), padding=1, kernel_init=identity_init)
         x = max_pool_2x2(conv(name=f"{name}_conv1")(x))
-        norm = self._norm(f"{name}_norm1")
+        norm = self._norm(name, 1)
         x = self.act(x) if norm is None else normalize_and_activate(norm, x, self.act, train=train)
         shortcut = x if self.residual else None
-        conv2, norm2 = conv(name=f"{name}_conv2"), self._norm(f"{name}_norm2")
+        conv2, norm2 = conv(name=f"{name}_conv2"), self._norm(name, 2)
         return convolve_and_activate(conv2, norm2, x, self.act, train=train, residual=shortcut)
 
     @nn.nowrap
-    def _norm(self, name: str) -> nn.Module | None:
+    def _norm(self, stage: str, number: int) -> nn.Module | None:
         """A normalization; None where it is folded into the convolution before it."""
         if self.folded:
             return None
-        return BatchNorm(self.norm_momentum, self.norm_epsilon, self.dtype, name=name)
+        frozen = stage in chosen_parts("frozen", self.frozen, self.parts)
+        name = f"{stage}_norm{number}"
+        return BatchNorm(self.norm_momentum, self.norm_epsilon, self.dtype, frozen=frozen, name=name)

@@ -7,6 +7,7 @@ all of ``stage1_block1/...``, "stage*" all blocks. With a slash it matches the e
 """
 
 import fnmatch
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -42,12 +43,12 @@ def decay_mask(params: Any) -> Any:
 
 
 def matching(params: Any, patterns: Iterable[str]) -> Any:
-    """A tree of booleans: True for parameters that one of the patterns matches.
+    """A tree of booleans: True for parameters that one of the patterns, or the only one, matches.
 
     Raises:
         TrainError: A pattern matches no parameter.
     """
-    patterns = list(patterns)
+    patterns = [patterns] if isinstance(patterns, str) else list(patterns)
     _check_patterns(params, patterns)
     return jax.tree_util.tree_map_with_path(lambda path, _: any(_matches(path, p) for p in patterns), params)
 
@@ -101,7 +102,11 @@ def decay_by_group(decays: Mapping[str, float]) -> optax.GradientTransformation:
 
     Returns:
         A stateless optax transformation; ``init`` raises TrainError if a pattern matches no parameter.
+
+    Raises:
+        TrainError: A coefficient is not finite.
     """
+    _check_finite(decays)
 
     def update(updates: Any, state: optax.EmptyState, params: Any = None) -> tuple[Any, optax.EmptyState]:
         own = _values_of(updates, decays, 0.0)
@@ -131,12 +136,22 @@ def scale_by_group(factors: Mapping[str, float]) -> optax.GradientTransformation
 
     Returns:
         A stateless optax transformation; ``init`` raises TrainError if a pattern matches no parameter.
+
+    Raises:
+        TrainError: A factor is not finite.
     """
+    _check_finite(factors)
 
     def update(updates: Any, state: optax.EmptyState, params: Any = None) -> tuple[Any, optax.EmptyState]:
         return jax.tree.map(lambda u, factor: u * factor, updates, _values_of(updates, factors, 1.0)), state
 
     return optax.GradientTransformation(_checking_init(factors), update)
+
+
+def _check_finite(values: Mapping[str, float]) -> None:
+    for pattern, value in values.items():
+        if not math.isfinite(value):
+            raise TrainError(f"{pattern} has a finite number, not {value}")
 
 
 def _checking_init(patterns: Iterable[str]) -> Callable[[Any], optax.EmptyState]:

@@ -24,6 +24,7 @@ def muon(
     iterations: int = 3,
     weight_decay: float = 0.0,
     mask: Callable[[Any], Any] | None = None,
+    normalize: bool = True,
 ) -> optax.GradientTransformation:
     """Muon (Jordan et al. 2024) on the kernels of convolutions, SGD on everything else.
 
@@ -31,7 +32,8 @@ def muon(
     orthogonal matrix to its momentum, found by ``iterations`` of Newton and Schulz: the optimizer of
     airbench94_muon. All other parameters, biases, BatchNorm's and the head, are ``sgd``'s at the same
     learning rate; ``scale_by_group({"head": ..., "bias": ...})`` after this gives them rates of their own,
-    as they need.
+    as they need. What scales the updates of kernels must come before the scaling to the norm, which is no
+    step: ``optax.chain(muon(0.24, normalize=False), scale_by_group({"stage1": 0.5}), normalize_filters())``.
 
     Args:
         learning_rate: A number, or a schedule from the step to one; 0.24 in airbench94_muon.
@@ -40,6 +42,7 @@ def muon(
         iterations: Of Newton and Schulz.
         weight_decay: Of the parameters that SGD trains, see ``sgd``; kernels keep their norm.
         mask: See ``sgd``.
+        normalize: End with ``normalize_filters()``. False leaves that to the caller.
 
     Returns:
         An optax transformation.
@@ -52,24 +55,26 @@ def muon(
             weight_dimension_numbers=lambda tree: jax.tree.map(lambda _: _AS_MATRIX, tree),
         ),
         optax.scale_by_learning_rate(learning_rate),
-        normalize_filters(),
     )
     others = sgd(learning_rate, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay, mask=mask)
 
     def labels(params: Any) -> Any:
         return jax.tree.map(lambda p: "kernels" if p.ndim >= 4 else "others", params)
 
-    return optax.partition({"kernels": kernels, "others": others}, labels)
+    tx = optax.partition({"kernels": kernels, "others": others}, labels)
+    return optax.chain(tx, normalize_filters()) if normalize else tx
 
 
 def normalize_filters() -> optax.GradientTransformation:
     """Scales kernels ``(..., H, W, in, out)`` to the norm ``sqrt(out)`` before the update is added.
 
-    Last in a chain: ``update + p * (sqrt(out) / |p| - 1)``.
+    Last in a chain: ``update + p * (sqrt(out) / |p| - 1)``. Parameters of fewer axes are left alone.
     """
 
     def update(updates: Any, state: optax.EmptyState, params: Any = None) -> tuple[Any, optax.EmptyState]:
         def moved(u: jax.Array, p: jax.Array) -> jax.Array:
+            if p.ndim < 4:
+                return u
             norm = jnp.sqrt(jnp.sum(jnp.square(p), (-4, -3, -2, -1), keepdims=True))
             return u + p * (jnp.sqrt(p.shape[-1]) / jnp.maximum(norm, 1e-12) - 1).astype(p.dtype)
 

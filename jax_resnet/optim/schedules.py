@@ -1,7 +1,7 @@
 """Schedules: functions from the step, counted from 0, to a learning rate or a momentum.
 
-They take a step as an integer or an integer array, and return floats of its shape: float32 unless JAX computes
-in 64 bits.
+They take a step as an integer or an integer array, and return floats of its shape, float32 unless JAX
+computes in 64 bits.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,15 +27,30 @@ def piecewise(base: float, boundaries: Sequence[int], factor: float = 0.1) -> Sc
 
 
 def cosine(base: float, steps: int) -> Schedule:
-    """``base * (1 + cos(pi * step / steps)) / 2`` (Loshchilov and Hutter 2017, one period)."""
+    """``base * (1 + cos(pi * step / steps)) / 2`` (Loshchilov and Hutter 2017, one period).
+
+    Raises:
+        TrainError: ``steps`` is below 1.
+    """
+    _check_steps("a cosine", steps)
     schedule = optax.cosine_decay_schedule(base, steps)
     return lambda step: schedule(jnp.asarray(step, jnp.result_type(float)))
 
 
 def linear(base: float, steps: int) -> Schedule:
-    """``base * (1 - step / steps)``, 0 from ``steps`` on."""
+    """``base * (1 - step / steps)``, 0 from ``steps`` on.
+
+    Raises:
+        TrainError: ``steps`` is below 1.
+    """
+    _check_steps("a linear schedule", steps)
     schedule = optax.linear_schedule(base, 0.0, steps)
     return lambda step: schedule(jnp.asarray(step, jnp.result_type(float)))
+
+
+def _check_steps(what: str, steps: int) -> None:
+    if steps < 1:
+        raise TrainError(f"{what} has at least one step, not {steps}")
 
 
 def one_cycle(
@@ -112,7 +127,13 @@ def _two_phases(steps: int, peak_at: float, values: tuple[float, float, float]) 
 
 
 def warmup(schedule: Schedule, steps: int) -> Schedule:
-    """``schedule(step) * min(1, (step + 1) / steps)`` (Goyal et al. 2017, section 2.2); milestones stay."""
+    """``schedule(step) * min(1, (step + 1) / steps)`` (Goyal et al. 2017, section 2.2); milestones stay.
+
+    Raises:
+        TrainError: ``steps`` is negative; 0 is no warm-up.
+    """
+    if steps < 0:
+        raise TrainError(f"a warm-up has at least 0 steps, not {steps}")
     if steps == 0:
         return schedule
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax
 from jax.sharding import Mesh, NamedSharding
@@ -31,7 +31,7 @@ class Plan:
             with "jit" only.
 
     Raises:
-        TrainError: ``shard_params`` with another mode than "jit".
+        TrainError: An unknown mode, or ``shard_params`` with another mode than "jit".
     """
 
     mesh: Mesh
@@ -39,6 +39,8 @@ class Plan:
     shard_params: bool = False
 
     def __post_init__(self) -> None:
+        if self.mode not in get_args(Mode):
+            raise TrainError(f"mode is one of {', '.join(get_args(Mode))}, not {self.mode!r}")
         if self.shard_params and self.mode != "jit":
             raise TrainError(f"parameters are sharded by jit, not by {self.mode}")
 

@@ -84,11 +84,19 @@ def make_train_step(
         its most probable one. ``learning_rate_scale`` is there where the optimizer's state has it.
 
     Raises:
-        TrainError: When made: ``accumulate`` is below 1. When traced: it does not divide the batch, there
+        TrainError: When made: an option out of its range. When traced: it does not divide the batch, there
             is no ``index`` to draw augmentations from, or images are integers and nothing normalizes them.
     """
     if isinstance(accumulate, bool) or not isinstance(accumulate, int) or accumulate < 1:
         raise TrainError(f"accumulate is the number of parts of a batch, at least 1, not {accumulate!r}")
+    if batch_norm not in ("global", "per-device"):
+        raise TrainError(f'batch_norm is "global" or "per-device", not {batch_norm!r}')
+    if not 0 <= ema <= 1:
+        raise TrainError(f"ema is from 0 to 1, not {ema}")
+    if not 0 <= label_smoothing <= 1:
+        raise TrainError(f"label_smoothing is from 0 to 1, not {label_smoothing}")
+    if steps_per_epoch is not None and steps_per_epoch < 1:
+        raise TrainError(f"steps_per_epoch is at least 1, or None, not {steps_per_epoch}")
     tx = optax.with_extra_args_support(tx)
 
     def gradients(

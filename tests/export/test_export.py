@@ -36,6 +36,8 @@ CASES: dict[str, tuple[str, dict[str, Any], tuple[int, int, int]]] = {
     "bfloat16": ("resnet20", {**SMALL, "dtype": jnp.bfloat16}, (32, 32, 3)),
     "no head": ("resnet20", {**SMALL, "num_classes": 0}, (32, 32, 3)),
     "vgg": ("vgg11", {"stage_sizes": (1, 1, 1), "widths": (8, 8, 16)}, (32, 32, 3)),
+    "gelu": ("resnet20", {**SMALL, "act": "gelu"}, (32, 32, 3)),
+    "whitened": ("airbench94", {"widths": (16, 16, 32)}, (32, 32, 3)),
     "mnist": ("mnist_cnn", {}, (28, 28, 1)),
     "mnist before activation": ("mnist_preact_resnet", {}, (28, 28, 1)),
 }

@@ -1,4 +1,4 @@
-"""The guide's examples of networks, fine-tuning, transformations and a loop of one's own, executed as they stand."""
+"""The guide's examples of networks, transformations and a loop of one's own, executed as they stand."""
 
 import re
 from pathlib import Path

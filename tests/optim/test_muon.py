@@ -64,3 +64,14 @@ def test_it_goes_with_groups_and_frozen_parameters():
         for run in (stepped(optim.muon(0.1)), new)
     )
     np.testing.assert_allclose(twice, 2 * once, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("factor", [0.1, 4.0])
+def test_what_scales_updates_leaves_the_norm_alone(factor):
+    tx = optax.chain(
+        optim.muon(0.01, normalize=False), optim.scale_by_group({"conv": factor}), optim.normalize_filters()
+    )
+    expected = optax.chain(optim.muon(0.01 * factor))
+    for steps in (1, 12):
+        found = stepped(tx, steps)["conv"]["kernel"]
+        np.testing.assert_allclose(found, stepped(expected, steps)["conv"]["kernel"], rtol=1e-4, atol=1e-6)

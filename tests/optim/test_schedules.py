@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jax_resnet import optim
+from jax_resnet.errors import TrainError
 
 STEPS = 40
 
@@ -111,6 +112,14 @@ def test_one_cycle_of_a_phase_without_steps_is_finite(steps, peak_at):
 def test_one_cycle_that_cannot_be_is_refused(steps, peak_at):
     with pytest.raises(ValueError, match="one cycle has steps above 0 and a peak_at from 0 to 1"):
         optim.one_cycle(0.3, steps, peak_at=peak_at)
+
+
+@pytest.mark.parametrize("make", [optim.linear, optim.cosine])
+def test_schedules_without_steps_are_refused(make):
+    with pytest.raises(TrainError, match="has at least one step, not 0"):
+        make(0.1, 0)
+    with pytest.raises(TrainError, match="a warm-up has at least 0 steps, not -5"):
+        optim.warmup(make(0.1, 10), -5)
 
 
 def test_linear_reaches_0_at_the_end():

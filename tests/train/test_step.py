@@ -198,3 +198,18 @@ def test_parts_that_do_not_divide_the_batch_are_refused(model, batch, accumulate
 def test_a_number_of_parts_below_one_is_refused(model, accumulate):
     with pytest.raises(TrainError, match="accumulate is the number of parts of a batch, at least 1"):
         train.make_train_step(model, optim.sgd(0.05), accumulate=accumulate)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_norm": "per_device"}, 'batch_norm is "global" or "per-device"'),
+        ({"ema": 2.0}, "ema is from 0 to 1, not 2.0"),
+        ({"ema": float("nan")}, "ema is from 0 to 1, not nan"),
+        ({"label_smoothing": 1.5}, "label_smoothing is from 0 to 1, not 1.5"),
+        ({"steps_per_epoch": 0}, "steps_per_epoch is at least 1, or None, not 0"),
+    ],
+)
+def test_options_that_cannot_be_are_refused_when_the_step_is_made(model, options, message):
+    with pytest.raises(TrainError, match=message):
+        train.make_train_step(model, optim.sgd(0.1), **options)

@@ -23,6 +23,7 @@ __all__ = ["Augment", "Flip", "Padding", "make_augment"]
 Flip = bool | Literal["alternating"]
 Padding = Literal["black", "mean", "reflect"]
 PADDINGS = ("black", "mean", "reflect")
+LARGEST = 2**15
 
 
 class Augment(Protocol):
@@ -88,8 +89,17 @@ def make_augment(
         alternate, which ``make_train_step(..., steps_per_epoch=)`` passes).
 
     Raises:
-        AugmentError: Options that do not go together, and, when called, images of a wrong dtype or range.
+        AugmentError: Options out of range or that do not go together, and, when called, images of a wrong
+            dtype or range.
     """
+    for name, value in (
+        ("crop_padding", crop_padding),
+        ("randaugment_ops", randaugment_ops),
+        ("cutout_size", cutout_size),
+        ("size", size),
+    ):
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LARGEST:
+            raise AugmentError(f"{name} is a whole number from 0 to {LARGEST:,}, not {value!r}")
     if padding not in PADDINGS:
         raise AugmentError(f"padding is {', '.join(PADDINGS[:-1])} or {PADDINGS[-1]}, not {padding!r}")
     if flip not in (True, False, "alternating"):

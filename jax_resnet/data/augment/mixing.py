@@ -3,6 +3,7 @@
 An image's partner is the one before it in the batch. How they mix is drawn from the image's own key.
 """
 
+import math
 from typing import Protocol
 
 import jax
@@ -49,10 +50,11 @@ def mixup(key: jax.Array, image: jax.Array, other: jax.Array, alpha: float) -> t
 
 
 def cutmix(key: jax.Array, image: jax.Array, other: jax.Array, alpha: float) -> tuple[jax.Array, jax.Array]:
-    """The image with a rectangle of ``other``'s in it, and the fraction of pixels that stayed its own, a scalar.
+    """The image with a rectangle of ``other``'s in it, and the fraction of pixels that stayed, a scalar.
 
-    Both images are normalized floats ``(H, W, C)`` (Yun et al. 2019). The rectangle has the image's aspect ratio and, before the border cuts it off, the fraction ``1 - lam`` of
-    its area, ``lam`` from Beta(alpha, alpha).
+    Both images are normalized floats ``(H, W, C)`` (Yun et al. 2019). The rectangle has the image's aspect
+    ratio and, before the border cuts it off, the fraction ``1 - lam`` of its area, ``lam`` from
+    Beta(alpha, alpha).
     """
     lam_key, place_key = jax.random.split(key)
     side = jnp.sqrt(1 - jax.random.beta(lam_key, alpha, alpha))
@@ -71,13 +73,14 @@ def make_mix(num_classes: int, *, mixup_alpha: float = 0.0, cutmix_alpha: float 
             one or the other with equal probability.
 
     Returns:
-        See ``Mix``. None where there is nothing to do.
+        See ``Mix``. None where there is nothing to do. The probabilities of a label that is no class are NaN.
 
     Raises:
-        AugmentError: A parameter is negative.
+        AugmentError: A parameter is negative or not finite.
     """
-    if mixup_alpha < 0 or cutmix_alpha < 0:
-        raise AugmentError(f"alpha is above 0, or 0 for none, not {min(mixup_alpha, cutmix_alpha)}")
+    for alpha in (mixup_alpha, cutmix_alpha):
+        if not 0 <= alpha < math.inf:
+            raise AugmentError(f"alpha is above 0, or 0 for none, not {alpha}")
     ways = [(mixup, mixup_alpha), (cutmix, cutmix_alpha)]
     chosen = [(way, alpha) for way, alpha in ways if alpha]
     if not chosen:
@@ -99,7 +102,13 @@ def make_mix(num_classes: int, *, mixup_alpha: float = 0.0, cutmix_alpha: float 
     ) -> tuple[jax.Array, jax.Array]:
         others, other_labels = partners or (jnp.roll(images, 1, axis=0), jnp.roll(labels, 1))
         images, lam = jax.vmap(one)(keys, images, others)
-        own, other = (jax.nn.one_hot(x, num_classes) for x in (labels, other_labels))
+        own, other = (_one_hot(x, num_classes) for x in (labels, other_labels))
         return images, lam[:, None] * own + (1 - lam[:, None]) * other
 
     return mix
+
+
+def _one_hot(labels: jax.Array, num_classes: int) -> jax.Array:
+    """Probabilities ``(N, num_classes)``; NaN for a label that is no class, as the loss has it."""
+    known = (labels >= 0) & (labels < num_classes)
+    return jnp.where(known[:, None], jax.nn.one_hot(labels, num_classes), jnp.nan)

@@ -81,6 +81,13 @@ def places(found, padded):
     return [windows[one.tobytes()] for one in np.asarray(found)]
 
 
+@pytest.mark.parametrize("name", ["crop_padding", "randaugment_ops", "cutout_size", "size"])
+@pytest.mark.parametrize("value", [-3, 1.5, True, 3_000_000_000])
+def test_sizes_are_whole_numbers_of_pixels(name, value):
+    with pytest.raises(AugmentError, match=f"{name} is a whole number from 0 to 32,768, not {value!r}"):
+        augment.make_augment(MEAN, STD, **{name: value})
+
+
 @pytest.mark.parametrize("padding", ["black", "mean", "reflect"])
 def test_what_is_outside_the_image(image, padding):
     images = jnp.broadcast_to(jnp.asarray(image), (100, *image.shape))

@@ -68,3 +68,18 @@ def test_the_partner_is_the_previous_row_or_the_one_given():
 def test_a_negative_alpha_is_refused():
     with pytest.raises(AugmentError, match="alpha is above 0, or 0 for none, not -1"):
         augment.make_mix(5, mixup_alpha=-1)
+
+
+@pytest.mark.parametrize("alpha", [float("nan"), float("inf")])
+def test_an_alpha_that_is_no_number_is_refused(alpha):
+    with pytest.raises(AugmentError, match=f"alpha is above 0, or 0 for none, not {alpha}"):
+        augment.make_mix(10, cutmix_alpha=alpha)
+
+
+@pytest.mark.parametrize("wrong", [-1, 3])
+def test_a_label_that_does_not_exist_shows_in_the_probabilities(wrong):
+    mix = augment.make_mix(3, mixup_alpha=0.2)
+    keys = jax.random.split(jax.random.key(0), 4)
+    _, probabilities = mix(keys, jnp.ones((4, 2, 2, 3)), jnp.asarray([0, wrong, 2, 1]))
+    # Its own row, and that of the image whose partner it is.
+    assert np.isnan(probabilities).all(1).tolist() == [False, True, True, False]

@@ -6,6 +6,8 @@ import pytest
 
 from experiments import evaluate
 from experiments.cifar10 import main as train
+from experiments.inference.config import EvaluateConfig
+from experiments.inference.evaluate import default_folder
 from experiments.program.errors import ConfigError
 from jax_resnet import checkpoint
 from jax_resnet.convert import to_torch
@@ -93,6 +95,23 @@ def test_a_truncated_file_is_named(exported):
     exported.write_bytes(exported.read_bytes()[:1000])
     with pytest.raises(ConfigError, match=r"weights\.safetensors is not a whole safetensors file"):
         evaluate.main(["--weights", str(exported), "--arch", "resnet8"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "folder"),
+    [
+        ({"weights": "resnet20.cifar10"}, "resnet20.cifar10"),
+        ({"weights": "resnet20.cifar10", "tta": "flip-shift"}, "resnet20.cifar10-flip-shift"),
+        ({"weights": "resnet20.cifar10", "dataset": "digits"}, "resnet20.cifar10-digits"),
+        ({"weights": "runs/mine/seed3"}, "mine-seed3-cifar10"),
+        ({"source": "runs/mine"}, "mine-cifar10"),
+        ({"weights": "mine.v2.safetensors"}, "mine.v2-cifar10"),
+    ],
+)
+def test_every_evaluation_has_a_folder_of_its_own(tmp_path, monkeypatch, settings, folder):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.v2.safetensors").touch()
+    assert default_folder(EvaluateConfig(**settings)) == f"evaluations/{folder}"
 
 
 def test_an_evaluation_is_not_overwritten_unasked(finished, tmp_path):

@@ -109,6 +109,7 @@ def test_wrong_names_and_flags(here: Path) -> None:
         (evaluate, [], "which weights"),
         (evaluate, [NAME, "--weights", NAME], "name one network"),
         (evaluate, [NAME, "--arch", "resnet20"], "is of a resnet8; leave --arch out"),
+        (evaluate, [NAME, "--which", "last"], rf"^--which last is for a run, not for {NAME}: leave it out"),
         (evaluate, [NAME, "--stem", "imagenet"], "--stem is for a file of weights, not for"),
         (predict, ["tiny.digit", "cat.png"], "did you mean"),
         (export, ["tiny.digit", "--format", "onnx", "--out", "a"], "did you mean"),

@@ -59,6 +59,30 @@ def test_freeze_keeps_weights_and_statistics_of_a_part(small):
     assert {"head/kernel", "stage2_block1/norm1/mean"} <= names
 
 
+@pytest.mark.parametrize("arch", ["resnet8", "airbench94", "mnist_preact_resnet", "vgg11"])
+def test_freeze_keeps_the_statistics_of_all_stages_that_a_pattern_names(small, arch):
+    before, after, _ = moved(small, "--arch", arch, "--freeze", "stage[1-2]", "--learning-rate", "1e-3")
+    names = changed(before.params, after.params) | changed(before.batch_stats, after.batch_stats)
+    assert not [name for name in names if name.startswith(("stage1", "stage2"))]
+    assert [name for name in names if name.startswith("stage3")]
+
+
+def test_muon_takes_rates_for_kernels(small):
+    """The norm of kernels is no step, which a rate would multiply."""
+    flags = ("--optimizer", "muon", "--rates", "stage1=4", "--learning-rate", "0.01")
+    _, after, _ = moved(small, *flags, steps=4)
+    kernel = after.params["stage1_block1"]["conv1"]["kernel"]
+    assert np.linalg.norm(kernel) == pytest.approx(np.sqrt(kernel.shape[-1]), rel=0.1)
+
+
+@pytest.mark.parametrize("weight_decay", ["0", "0.01"])
+def test_muon_refuses_decays_of_kernels(small, weight_decay):
+    flags = ("--optimizer", "muon", "--weight-decay", weight_decay)
+    with pytest.raises(ConfigError, match=r"^--decays conv1: muon keeps the norm of convolutions' kernels"):
+        experiment(small, *flags, "--decays", "conv1=0.01")
+    experiment(small, *flags, "--decays", "head=0.01", "bias=0.1")
+
+
 def test_rates_multiply_the_learning_rate_of_a_part(small):
     plain, fast = (moved(small, *flags, steps=1) for flags in ((), ("--rates", "head=2")))
     (before, once, _), (_, twice, _) = plain, fast

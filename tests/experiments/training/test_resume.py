@@ -258,3 +258,12 @@ def test_two_processes_cannot_share_a_folder(small, start, tmp_path):
     first.communicate()
     assert second.returncode == 1
     assert "another process is running in" in error
+
+
+def test_a_run_goes_on_when_its_initial_weights_are_gone(small, tmp_path):
+    main([*small, "--max-steps", "1", "--workdir", str(tmp_path / "first")])
+    flags = [*small, "--init-from", str(tmp_path / "first"), "--workdir", str(tmp_path / "second")]
+    main([*flags, "--max-steps", "1"])
+    shutil.rmtree(tmp_path / "first")
+    main([*flags, "--max-steps", "2", "--resume"])
+    assert json.loads((tmp_path / "second" / "summary.json").read_text())["steps"] == 2

@@ -62,3 +62,19 @@ def test_it_stops_after_three_rollbacks(small, tmp_path):
     with pytest.raises(ExperimentError, match=r"not finite at step \d+, .* learning rate 1.25e\+29"):
         main([*small, "--on-nan", "rollback", "--learning-rate", "1e30", "--workdir", str(tmp_path)])
     assert [r["factor"] for r in records(tmp_path) if r["kind"] == "rollback"] == [0.5, 0.25, 0.125]
+
+
+@pytest.mark.parametrize("flags", [[], ["--on-nan", "rollback"]])
+def test_a_validation_that_is_not_finite_is_one_clear_error(small, tmp_path, flags):
+    """The only update is checked by nothing but the validation that follows it."""
+    training = [*small, "--arch", "mnist_cnn", "--steps", "1", "--learning-rate", "1e38"]
+    with pytest.raises(ExperimentError, match=r"^the validation loss is not finite at step 1, "):
+        main([*training, *flags, "--workdir", str(tmp_path)])
+    assert not [r for r in records(tmp_path) if r["kind"] == "val"]
+
+
+def test_a_test_that_is_not_finite_is_one_clear_error(small, tmp_path):
+    training = [*small, "--arch", "mnist_cnn", "--steps", "1", "--learning-rate", "1e38", "--val-size", "0"]
+    with pytest.raises(ExperimentError, match=r"^the test loss of the last checkpoint is not finite"):
+        main([*training, "--workdir", str(tmp_path)])
+    assert not (tmp_path / "summary.json").exists()

@@ -103,6 +103,14 @@ def test_seeds_are_runs_of_their_own_and_continue(small, tmp_path, capsys):
     assert summary(tmp_path / "seed3")["steps"] == 3
 
 
+def test_a_sweep_can_be_resumed_by_name_before_all_its_runs_have_begun(small, tmp_path, capsys):
+    flags = [*small, "--max-steps", "1", "--seeds", "1", "--workdir", str(tmp_path / "seed0")]
+    cifar10.main(flags)
+    cifar10.main([*small, "--max-steps", "2", "--seeds", "2", "--resume", "--workdir", str(tmp_path)])
+    assert [summary(tmp_path / f"seed{seed}")["steps"] for seed in (0, 1)] == [2, 2]
+    assert "over 2 seeds" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_a_stopped_comparison_says_how_to_go_on(small_members, start, tmp_path):
     flags = [*small_members, "--max-steps", "100000", "--epochs", "9999", "--workdir", tmp_path]
