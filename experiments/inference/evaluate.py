@@ -79,8 +79,8 @@ def evaluate_weights(config: EvaluateConfig, console: Console) -> dict[str, Any]
         result = evaluate(step, variables, dataset.test, config.batch_size, advance)
     if not math.isfinite(result.loss):
         raise ExperimentError(
-            f"{config.named} gives a loss of {result.loss} on {dataset.name}: its weights are of a training that "
-            "diverged, or too large for their type"
+            f"{config.named} gives a loss of {result.loss} on {dataset.name}: its weights are of a training "
+            "that diverged, or too large for their type"
         )
     confusion = confusion_matrix(result.labels, result.logits.argmax(1), dataset.num_classes)
     per_class = per_class_accuracy(confusion, dataset.class_names)

@@ -98,9 +98,11 @@ def how_to_continue(config: Config) -> str:
 def print_mean_std(name: str, summaries: Sequence[dict[str, Any]], console: Console) -> None:
     """Prints mean and sample standard deviation of the test accuracies that runs print."""
     last = _mean_std([summary["test_accuracy"] for summary in summaries])
-    best = [summary.get("test_accuracy_best") for summary in summaries]
+    best = [accuracy for summary in summaries if (accuracy := summary.get("test_accuracy_best")) is not None]
     seeds = f" over {len(summaries)} seeds" if len(summaries) > 1 else ""
-    chosen = "" if None in best else f", of the checkpoints best on validation {_mean_std(best)}"
+    chosen = (
+        f", of the checkpoints best on validation {_mean_std(best)}" if len(best) == len(summaries) else ""
+    )
     console.line(f"{name}: test accuracy {last}{seeds}{chosen}")
 
 
