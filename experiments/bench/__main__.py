@@ -10,7 +10,7 @@ from experiments.program.start import start
 
 def main(args: Sequence[str] | None = None) -> None:
     """Parses the flags, times, and prints the tables."""
-    from experiments.bench.config import MODES, PROGRAMS, STEPS, BenchConfig
+    from experiments.bench.config import PROGRAMS, BenchConfig
     from experiments.settings.parser import About, parse_flags
 
     config = parse_flags(
@@ -38,8 +38,7 @@ def main(args: Sequence[str] | None = None) -> None:
     check_networks(
         config.arch, config.image_size, in_torch=config.against == "torch" or config.mode in PROGRAMS
     )
-    mode = MODES[config.mode] if config.mode else STEPS
-    rows = getattr(importlib.import_module(f"experiments.bench.{mode.module}"), mode.function)(
+    rows = getattr(importlib.import_module(f"experiments.bench.{config.mode}"), f"time_{config.mode}")(
         config, Console()
     )
     made_by = provenance()

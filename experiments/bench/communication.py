@@ -180,7 +180,7 @@ def estimate(config: ScalingConfig) -> Estimate:
     rows = scaling_rows(config, moved)
     if not config.check:
         return Estimate(moved, rows)
-    from experiments.bench.compiled import compile_step, compiled_bytes
+    from experiments.bench.collective_bytes import compile_step, compiled_bytes
 
     program = compile_step(model, config.image_size, config.per_device_batch)
     return Estimate(moved, rows, jax.device_count(), compiled_bytes(program))

@@ -4,7 +4,7 @@ import dataclasses
 import importlib.util
 import typing
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from experiments.program.errors import ConfigError
 from experiments.settings.fields import check_ranges, flag_of, setting
@@ -17,31 +17,18 @@ _RIVALS = ("against", "user", "torch_compile", "conv")
 _PROGRAMS = ("arch", "dataset", "rounds")
 
 
-class Mode(NamedTuple):
-    """One thing to time.
-
-    Attributes:
-        module: Name of the module here that times it.
-        function: Name of the function in it.
-        takes: The settings that it follows; any other is refused rather than ignored.
-    """
-
-    module: str
-    function: str
-    takes: tuple[str, ...]
-
-
-STEPS_TITLE = "whole training steps"
-STEPS = Mode("networks", "time_networks", (*_NETWORKS, *_RIVALS, "steps_per_wait"))
-# What is timed for each flag; without any, whole training steps are.
+STEPS = "networks"
+# What can be timed, and the settings that it follows; any other is refused rather than ignored. For each
+# there is a module of its name here, with a function ``time_NAME``, and a flag; STEPS is timed without one.
 MODES = {
-    "inference": Mode("inference", "time_inference", (*_NETWORKS, *_RIVALS)),
-    "layers": Mode("layers", "time_layers", (*_NETWORKS, "against", "conv")),
-    "growth": Mode("growth", "time_growth", ("dtype", "conv", *_TIMING, "sweep", "page")),
-    "loop": Mode("overhead", "time_overhead", _NETWORKS),
-    "epoch": Mode("end_to_end", "time_epoch", (*_PROGRAMS, "batch_size")),
-    "start": Mode("first_step", "time_start", (*_PROGRAMS, "batch_size")),
-    "race": Mode("race", "time_race", (*_PROGRAMS, "recipe", "accuracy")),
+    STEPS: (*_NETWORKS, *_RIVALS, "steps_per_wait"),
+    "inference": (*_NETWORKS, *_RIVALS),
+    "layers": (*_NETWORKS, "against", "conv"),
+    "growth": ("dtype", "conv", *_TIMING, "sweep", "page"),
+    "loop": _NETWORKS,
+    "epoch": (*_PROGRAMS, "batch_size"),
+    "start": (*_PROGRAMS, "batch_size"),
+    "race": (*_PROGRAMS, "recipe", "accuracy"),
 }
 # Modes that run whole programs on this data, beside PyTorch's.
 PROGRAMS = ("epoch", "start", "race")
@@ -98,9 +85,13 @@ class BenchConfig:
     page: str | None = setting(None, "Markdown file that --growth writes its page to", metavar="FILE")
 
     @property
-    def mode(self) -> str | None:
-        """The mode that is asked for; None for whole training steps."""
-        return next((mode for mode in MODES if getattr(self, mode)), None)
+    def mode(self) -> str:
+        """What is timed."""
+        return next(iter(self._asked), STEPS)
+
+    @property
+    def _asked(self) -> list[str]:
+        return [mode for mode in MODES if mode != STEPS and getattr(self, mode)]
 
     def check(self) -> None:
         """Checks the flags.
@@ -109,9 +100,8 @@ class BenchConfig:
             ConfigError: A value or combination is invalid; the message names the flag.
         """
         check_ranges(self)
-        modes = [f"--{mode}" for mode in MODES if getattr(self, mode)]
-        if len(modes) > 1:
-            raise ConfigError(f"{' and '.join(modes)} are different benches: choose one")
+        if len(self._asked) > 1:
+            raise ConfigError(f"{' and '.join(map(_title, self._asked))} are different benches: choose one")
         self._check_use()
         if (self.against == "torch" or self.mode in PROGRAMS) and importlib.util.find_spec("torch") is None:
             flag = f"--{self.mode}" if self.mode in PROGRAMS else "--against torch"
@@ -126,10 +116,13 @@ class BenchConfig:
 
     def _check_use(self) -> None:
         """Refuses settings that what is timed would ignore."""
-        modes: dict[str, Mode] = {STEPS_TITLE: STEPS} | {f"--{name}": mode for name, mode in MODES.items()}
-        asked = f"--{self.mode}" if self.mode else STEPS_TITLE
         for field in dataclasses.fields(self):
-            users = [title for title, mode in modes.items() if field.name in mode.takes]
-            if users and asked not in users and getattr(self, field.name) != field.default:
-                any_user = " or ".join(filter(None, (", ".join(users[:-1]), users[-1])))
-                raise ConfigError(f"{flag_of(field.name)} goes with {any_user}, not with {asked}")
+            users = [mode for mode, takes in MODES.items() if field.name in takes]
+            if users and self.mode not in users and getattr(self, field.name) != field.default:
+                *most, last = map(_title, users)
+                any_user = " or ".join(filter(None, (", ".join(most), last)))
+                raise ConfigError(f"{flag_of(field.name)} goes with {any_user}, not with {_title(self.mode)}")
+
+
+def _title(mode: str) -> str:
+    return "whole training steps" if mode == STEPS else f"--{mode}"

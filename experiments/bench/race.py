@@ -7,7 +7,7 @@ from typing import Any
 
 from experiments.bench.case import parse_arch
 from experiments.bench.config import BenchConfig
-from experiments.bench.end_to_end import data_flags, run_to_report
+from experiments.bench.epoch import data_flags, run_to_report
 from experiments.bench.table import Row
 from experiments.program.console import Console
 from experiments.runs.records import read_records

@@ -8,7 +8,7 @@ from matplotlib import pyplot as plt
 
 from experiments.report.groups import Group
 from experiments.runs.curves import COLORS, draw_curves, save_curves
-from experiments.runs.figures import GRID, INK, figure_style, render_figure
+from experiments.runs.figure_style import GRID, INK, figure_style, render_figure
 from experiments.runs.series import Quantity
 
 __all__ = ["curves_svg", "write_curves"]

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from experiments.runs.figures import INK, drawable_labels, drawable_title, figure_style, save_figure
+from experiments.runs.figure_style import INK, drawable_labels, drawable_title, figure_style, save_figure
 from experiments.runs.series import (
     Quantity,
     Records,

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 
 from experiments.runs.curves import NetworkCurves, save_curves
-from experiments.runs.figures import drawable_labels, drawable_title, figure_style, save_figure
+from experiments.runs.figure_style import drawable_labels, drawable_title, figure_style, save_figure
 from experiments.runs.series import Records
 
 __all__ = ["plot_confusion", "plot_curves"]

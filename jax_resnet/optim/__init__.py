@@ -1,9 +1,10 @@
 """SGD, Adam and AdamW as in PyTorch, Muon, schedules, and transformations of groups of parameters."""
 
-from jax_resnet.optim.adjustable import RateState, rate_factor, scale_by_rate_factor, with_rate_factor
+from jax_resnet.optim.error_warmup import WarmUpState, warm_up_by_error
 from jax_resnet.optim.groups import decay_by_group, decay_mask, freeze, matching, scale_by_group
 from jax_resnet.optim.muon import muon, normalize_filters
 from jax_resnet.optim.optimizers import ScalarOrSchedule, adam, sgd
+from jax_resnet.optim.rate_state import RateState, rate_factor, scale_by_rate_factor, with_rate_factor
 from jax_resnet.optim.schedules import (
     Schedule,
     cosine,
@@ -13,7 +14,6 @@ from jax_resnet.optim.schedules import (
     piecewise,
     warmup,
 )
-from jax_resnet.optim.warm_up import WarmUpState, warm_up_by_error
 
 __all__ = [
     "RateState",

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from experiments.bench.collective_bytes import compiled_bytes
 from experiments.bench.communication import (
     ScalingConfig,
     Traffic,
     all_reduce_seconds,
     scaling_rows,
 )
-from experiments.bench.compiled import compiled_bytes
 from experiments.program.errors import ConfigError
 from experiments.scaling import main
 

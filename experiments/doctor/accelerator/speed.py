@@ -10,7 +10,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from experiments.bench.overhead import random_images
+from experiments.bench.loop import random_images
 from experiments.doctor.accelerator.scale import Scale, scale
 from experiments.doctor.config import DoctorConfig
 from experiments.doctor.devices import memory_gib

@@ -8,9 +8,9 @@ import pytest
 
 from experiments.bench.__main__ import main
 from experiments.bench.config import BenchConfig
-from experiments.bench.end_to_end import epoch_rows, program_flags, run_program
-from experiments.bench.first_step import first_step_rows, seconds_to_first_record
+from experiments.bench.epoch import epoch_rows, program_flags, run_program
 from experiments.bench.race import race_rows
+from experiments.bench.start import first_step_rows, seconds_to_first_record
 from experiments.program.errors import ExperimentError
 from experiments.settings.recipes import choose
 

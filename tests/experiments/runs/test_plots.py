@@ -3,7 +3,7 @@ import pytest
 from matplotlib.font_manager import findfont, get_font
 from PIL import Image
 
-from experiments.runs.figures import drawable_labels, drawable_title, installed_fonts
+from experiments.runs.figure_style import drawable_labels, drawable_title, installed_fonts
 from experiments.runs.plots import plot_confusion, plot_curves
 from experiments.runs.series import held_out_series
 from experiments.runs.text import printable

@@ -24,12 +24,12 @@ from experiments.training.loop import Loop
 from jax_resnet.checkpoint import Checkpointer
 from jax_resnet.data import ArraySplit, Dataset
 
-__all__ = ["time_overhead"]
+__all__ = ["time_loop"]
 
 IMAGES = 12_800
 
 
-def time_overhead(config: BenchConfig, console: Console) -> list[Row]:
+def time_loop(config: BenchConfig, console: Console) -> list[Row]:
     """Times the loop, and in the same rounds its step alone on one batch that stays on the device."""
     absl_logging.set_verbosity(absl_logging.ERROR)  # orbax logs at every checkpoint
     rows = []

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from experiments.bench.case import batch_size_of, parse_arch
 from experiments.bench.config import BenchConfig
-from experiments.bench.end_to_end import OUR_FLAGS, program_flags
+from experiments.bench.epoch import OUR_FLAGS, program_flags
 from experiments.bench.table import Row
 from experiments.program.console import Console
 from experiments.program.errors import ExperimentError
