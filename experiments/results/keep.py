@@ -17,7 +17,7 @@ from experiments.runs.folder import EVALUATION, run_name
 from experiments.runs.reading import UnreadableError, read_json
 from jax_resnet._files import write_bytes
 
-__all__ = ["keep_runs", "read_finished"]
+__all__ = ["keep_runs", "read_finished_runs"]
 
 PREDICTIONS = "predictions.npz"
 # Settings and flags that name places of a machine; of some the last part of the path means something.
@@ -75,7 +75,7 @@ def keep_runs(
         raise ConfigError(f"--prefix is the beginning of a folder's name, not {prefix}")
     kept: dict[str, SmallRun] = {}
     sources: dict[str, Path] = {}
-    for run in read_finished(paths):
+    for run in read_finished_runs(paths):
         name = prefix + run_name(run.folder)
         if name in kept:
             raise ConfigError(
@@ -98,7 +98,7 @@ def keep_runs(
         report(f"{sources[name]} {state} {small.folder}, {size:.0f} KiB{small.note and '; ' + small.note}")
 
 
-def read_finished(paths: Sequence[Path]) -> list[Run]:
+def read_finished_runs(paths: Sequence[Path]) -> list[Run]:
     """Reads finished runs.
 
     Raises:

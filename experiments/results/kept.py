@@ -15,9 +15,9 @@ from experiments.report.groups import Group, group_runs
 from experiments.report.runs import Run
 from experiments.report.settings import compared_settings
 from experiments.report.table import Row, Spread, make_row, summarize_values
-from experiments.results.command import training_command
-from experiments.results.keep import read_finished
+from experiments.results.keep import read_finished_runs
 from experiments.results.search import Trial, read_trials
+from experiments.results.training_command import training_command
 from experiments.runs.folder import EVALUATION
 from experiments.runs.reading import UnreadableError, read_json
 from experiments.runs.schema import FRACTION, TEXT, read_checked
@@ -163,7 +163,7 @@ def read_kept(results: Path) -> Kept:
     Raises:
         ConfigError: There are no kept runs, one is damaged, or two are of the same seed.
     """
-    entries = [Entry(group) for group in group_runs(read_finished([results]))]
+    entries = [Entry(group) for group in group_runs(read_finished_runs([results]))]
     for entry in entries:
         _check_seeds(entry)
     entries.sort(key=lambda entry: (entry.dataset, natural(entry.arch), entry.steps, entry.recipe))

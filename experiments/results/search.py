@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from experiments.program.errors import ConfigError
-from experiments.results.command import changed_flags
-from experiments.results.keep import read_finished
+from experiments.results.keep import read_finished_runs
+from experiments.results.training_command import changed_flags
 from experiments.runs.reading import MIB, UnreadableError, parse_json, read_bytes
 from experiments.runs.schema import AMOUNT, COUNT, FRACTION, TEXT, read_checked
 from jax_resnet._files import write_text
@@ -77,7 +77,7 @@ def log_runs(paths: Sequence[Path], log: Path, *, report: Callable[[str], None])
     """
     trials = read_trials(log)
     added: list[Trial] = []
-    for run in read_finished(paths):
+    for run in read_finished_runs(paths):
         summary, settings = run.summary, run.settings
         if summary is None or summary.val_accuracy is None:
             raise ConfigError(f"{run.folder} has no validation accuracy: a search chooses by nothing else")

@@ -240,7 +240,7 @@ def search_table(kept: Kept, folder: Path) -> str:
         cells = [
             first.recipe,
             first.arch or MISSING,
-            code(first.flags) if first.flags else "as it is",
+            code(first.flags) if first.flags else "none",
             format_percent(accuracy),
             str(len(trials)),
             _count(first.steps),

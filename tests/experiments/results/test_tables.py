@@ -209,7 +209,7 @@ def test_tried_settings_are_sorted_by_validation(tmp_path, results):
     ]
     (results / "search.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     rows = cells(fill(tmp_path, results, "search"))
-    assert [row["flags"] for row in rows] == ["as it is", "`--ema 0.9`"]
+    assert [row["flags"] for row in rows] == ["none", "`--ema 0.9`"]
     assert [row["validation accuracy (%)"] for row in rows] == ["90.00", "82.00 ± 2.83"]
 
 

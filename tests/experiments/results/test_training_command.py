@@ -7,8 +7,8 @@ import shlex
 import pytest
 
 from experiments.report.settings import compared_settings, read_settings
-from experiments.results.command import training_command
 from experiments.results.published import read_published
+from experiments.results.training_command import training_command
 from experiments.settings.flags import parse
 from experiments.settings.recipes import RECIPES
 
