@@ -45,7 +45,17 @@ class FlagParser(argparse.ArgumentParser):
 
 @contextlib.contextmanager
 def quiet_on_closed_pipe() -> Iterator[None]:
-    """Ends the process without a traceback when nobody reads its output any more, as with ``| head -1``."""
+    """Ends the process without a traceback when nobody reads its output any more, as with ``| head -1``.
+
+    Closed streams swallow what is written to them, and characters that a stream's encoding lacks are escaped:
+    a name of a file is no reason to lose what was computed.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - until the process ends
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     try:
         try:
             yield

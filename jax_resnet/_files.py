@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jax_resnet._text import first_line
 
-__all__ = ["REASONS", "replacing", "why_not_written", "write_bytes", "write_text"]
+__all__ = ["REASONS", "expand_user", "replacing", "why_not_written", "write_bytes", "write_text"]
 
 # Why a file cannot be written, and what to do, by the number of the system's error.
 REASONS = {
@@ -20,6 +20,18 @@ REASONS = {
     errno.EPERM: "not permitted: choose a folder that you can write to",
     errno.ENOTDIR: "a part of the path is a file, not a folder: choose another folder",
 }
+
+
+def expand_user(path: str | os.PathLike[str]) -> Path:
+    """The path with the home folder for ``~`` or ``~user``.
+
+    Raises:
+        FileNotFoundError: There is no such user, or the user of this process has no home folder.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise FileNotFoundError(errno.ENOENT, "the home folder is not known", os.fspath(path)) from None
 
 
 @contextlib.contextmanager

@@ -35,7 +35,7 @@ class ScalingConfig:
     arch: str = setting("resnet50", "network", common=True, metavar="NAME")
     stem: Literal["cifar", "imagenet"] = setting("imagenet", "layers before the first block", common=True)
     num_classes: int = setting(1000, "number of classes", at_least=1)
-    image_size: int = setting(224, "height and width of the images in pixels", at_least=1)
+    image_size: int = setting(224, "height and width of the images in pixels", at_least=1, at_most=2**15)
     per_device_batch: int = setting(64, "images per step and device", common=True, at_least=1)
     step_ms: float = setting(
         100.0, "milliseconds per step on one device, as measured by experiments.bench", common=True, above=0
@@ -171,9 +171,9 @@ def estimate(config: ScalingConfig) -> Estimate:
     import jax.numpy as jnp
 
     model = make_network(config)
-    images = jnp.zeros((1, config.image_size, config.image_size, 3))
+    images = jax.ShapeDtypeStruct((1, config.image_size, config.image_size, 3), jnp.float32)
     try:
-        variables = jax.eval_shape(lambda: model.init(jax.random.key(0), images, train=False))
+        variables = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), images)
     except ValueError as error:
         raise ConfigError(f"--image-size {config.image_size}: {first_line(error)}") from None
     moved = traffic(variables)

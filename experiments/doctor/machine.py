@@ -10,6 +10,7 @@ from pathlib import Path
 from experiments.doctor.config import DoctorConfig
 from experiments.doctor.finding import Finding, note, ok, problem
 from experiments.runs.reading import UnreadableError, read_bytes
+from jax_resnet._files import expand_user
 
 __all__ = ["data_folder", "disk", "free_gib", "nearest_folder", "platform_and_memory"]
 
@@ -102,7 +103,7 @@ def data_folder(config: DoctorConfig) -> Path:
     """Where data sets are kept."""
     from jax_resnet.data import default_data_dir
 
-    return Path(config.data_dir).expanduser() if config.data_dir else default_data_dir()
+    return expand_user(config.data_dir) if config.data_dir else default_data_dir()
 
 
 def cache_folder() -> Path:

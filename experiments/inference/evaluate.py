@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from experiments.inference.config import EvaluateConfig
-from experiments.inference.evaluation import Evaluation, evaluate
+from experiments.inference.evaluation import NOT_FINITE, Evaluation, evaluate
 from experiments.inference.folding import fold_where_faster
 from experiments.inference.network import count_outputs
 from experiments.inference.trained import TrainedNetwork, open_network
@@ -78,10 +78,7 @@ def evaluate_weights(config: EvaluateConfig, console: Console) -> dict[str, Any]
     with console.progress("evaluation (images)", len(dataset.test)) as advance:
         result = evaluate(step, variables, dataset.test, config.batch_size, advance)
     if not math.isfinite(result.loss):
-        raise ExperimentError(
-            f"{config.named} gives a loss of {result.loss} on {dataset.name}: its weights are of a training "
-            "that diverged, or too large for their type"
-        )
+        raise ExperimentError(f"{config.named} gives a loss of {result.loss} on {dataset.name}: {NOT_FINITE}")
     confusion = confusion_matrix(result.labels, result.logits.argmax(1), dataset.num_classes)
     per_class = per_class_accuracy(confusion, dataset.class_names)
     # Printed before anything that can fail is drawn or written.
@@ -91,6 +88,7 @@ def evaluate_weights(config: EvaluateConfig, console: Console) -> dict[str, Any]
     summary = {
         "arch": network.name,
         "weights": config.named,
+        "which": config.network.which,
         "settings": network.config.get("config"),  # of the run, by which others know it again
         "dataset": dataset.name,
         "images": result.images,
@@ -118,11 +116,13 @@ def evaluate_weights(config: EvaluateConfig, console: Console) -> dict[str, Any]
 
 
 def default_folder(config: EvaluateConfig) -> str:
-    """The folder without ``--out``: one for every combination of weights, data and ``--tta``."""
+    """The folder without ``--out``: one for every combination of weights, checkpoint, data and ``--tta``."""
     path = Path(config.named)
     weights = path.stem if path.is_file() else run_name(path)
     data = "" if weights.endswith(f".{config.dataset}") else f"-{config.dataset}"
-    return f"evaluations/{weights}{data}{'' if config.tta == 'none' else f'-{config.tta}'}"
+    which = "-last" if config.network.which == "last" else ""
+    tta = "" if config.tta == "none" else f"-{config.tta}"
+    return f"evaluations/{weights}{which}{data}{tta}"
 
 
 def load_for(network: TrainedNetwork, config: EvaluateConfig, console: Console) -> Dataset[Split]:

@@ -12,7 +12,9 @@ from jax_resnet.data import Split
 from jax_resnet.parallel import process_shard
 from jax_resnet.parallel.collectives import allgather_rows
 
-__all__ = ["Evaluation", "evaluate"]
+__all__ = ["NOT_FINITE", "Evaluation", "evaluate"]
+
+NOT_FINITE = "the weights are of a training that diverged, or too large for their type"
 
 
 class Evaluation(NamedTuple):

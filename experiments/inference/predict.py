@@ -16,13 +16,15 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.inference.config import PredictConfig
+from experiments.inference.evaluation import NOT_FINITE
 from experiments.inference.folding import fold_where_faster
 from experiments.inference.images import ImageError, Shape, find_images, read_image
 from experiments.inference.trained import open_network
 from experiments.program.compiled import keep_compiled
-from experiments.program.errors import ConfigError
+from experiments.program.errors import ConfigError, ExperimentError
 from jax_resnet.data.augment import normalize
 from jax_resnet.data.registry import DATASETS, get_spec
+from jax_resnet.errors import DataError
 from jax_resnet.models.registry import find
 
 __all__ = [
@@ -136,12 +138,20 @@ def usual_input(name: str, natural: tuple[int, int, int]) -> tuple[int, int, int
 def find_named(images: Sequence[str], unreadable: dict[str, str]) -> Iterator[Path]:
     """The files that the arguments name; what does not exist is added to ``unreadable``."""
     for name in images:
-        lines = (line.rstrip("\n") for line in sys.stdin) if name == "-" else [name]
-        for line in filter(None, lines):
+        for line in _lines_of_input() if name == "-" else [name]:
             try:
                 yield from find_images(Path(line))
-            except ImageError as error:
+            except DataError as error:
                 unreadable[line] = error.reason
+            except OSError as error:
+                unreadable[line] = (error.strerror or str(error)).lower()
+
+
+def _lines_of_input() -> Iterator[str]:
+    """The lines of standard input that are not empty; names of files are any bytes."""
+    if hasattr(sys.stdin, "reconfigure"):
+        sys.stdin.reconfigure(encoding=sys.getfilesystemencoding(), errors="surrogateescape")
+    yield from filter(None, (line.rstrip("\n") for line in sys.stdin))
 
 
 def predict(
@@ -161,6 +171,8 @@ def predict(
             batch = np.zeros((size, *classifier.shape.input), np.uint8)
             batch[: len(images)] = list(images.values())
             for path, row in zip(images, np.asarray(classifier.probabilities(batch)), strict=False):
+                if not np.isfinite(row).all():
+                    raise ExperimentError(f"{path} gets {row[0]} for a probability: {NOT_FINITE}")
                 best = np.argsort(-row, kind="stable")[:top]
                 yield Prediction(
                     str(path), [(classifier.class_names[label], float(row[label])) for label in best]

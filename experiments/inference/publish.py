@@ -5,7 +5,7 @@ import hashlib
 import shutil
 import tempfile
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +83,11 @@ def publish(config: PublishConfig, console: Console) -> Card:
         card = parse_card(_card(name, run, origin, path, data, result).to_json())
         (Path(draft) / (name + CARD)).write_text(card.to_json(), encoding="utf-8")
         load_pretrained(name, folder=draft)
-        for suffix in (WEIGHTS, CARD):
-            _replace(Path(draft) / (name + suffix), target / (name + suffix))
+        # Both are on the disk before one of them takes its place.
+        with ExitStack() as drafts:
+            for suffix in (WEIGHTS, CARD):
+                beside = drafts.enter_context(replacing(target / (name + suffix)))
+                shutil.copyfile(Path(draft) / (name + suffix), beside)
     _print_margin(result, console)
     size = (target / (name + WEIGHTS)).stat().st_size
     console.line(
@@ -224,11 +227,6 @@ def _card(
         data_license=DATA_LICENSES.get(trained_on["name"], "see the data set's own terms"),
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
     )
-
-
-def _replace(draft: Path, target: Path) -> None:
-    with replacing(target) as partial:
-        shutil.copyfile(draft, partial)
 
 
 def _print_margin(result: Evaluation, console: Console) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.program.errors import ConfigError
+from jax_resnet._files import expand_user
 
 __all__ = [
     "AUTO",
@@ -57,14 +58,15 @@ def keep_compiled(where: str = AUTO) -> None:
     if where == OFF or config.jax_compilation_cache_dir or not config.jax_enable_compilation_cache:
         return
     try:
-        base = user_folder() if where == AUTO else Path(where).expanduser() / "jax_resnet-compiled"
+        base = user_folder() if where == AUTO else expand_user(where) / "jax_resnet-compiled"
         make_room(base, LARGEST_BYTES)
         _programs = CompiledPrograms(base / key())
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # no home folder, for one
         if where == AUTO:
             return
+        reason = getattr(error, "strerror", None) or str(error)
         raise ConfigError(
-            f"--compilation-cache {where}: {error.strerror}; name a folder that can be written, or off"
+            f"--compilation-cache {where}: {reason}; name a folder that can be written, or off"
         ) from None
     config.update("jax_compilation_cache_dir", str(_programs.work))
     config.update("jax_persistent_cache_min_compile_time_secs", SHORTEST_SECONDS)

@@ -13,6 +13,7 @@ from experiments.program.compiled import close_compiled
 from experiments.program.distributed import exit_distributed
 from experiments.program.errors import ConfigError, Interrupted, LaunchError, Terminated
 from experiments.program.launcher import end_with_launcher
+from experiments.program.packages import why_not_imported
 from jax_resnet._cli import quiet_on_closed_pipe
 from jax_resnet._files import REASONS
 from jax_resnet._malloc import keep_freed_memory
@@ -122,6 +123,8 @@ def exit_code(error: Exception) -> int | None:
         return 128 + error.number
     if isinstance(error, JaxResnetError | OSError):
         return 1
+    if isinstance(error, ModuleNotFoundError) and why_not_imported(error):
+        return 1
     return None
 
 
@@ -130,6 +133,8 @@ def describe(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         reason = REASONS.get(error.errno or 0, error.strerror)
         return f"{error.filename}: {reason}" if error.filename else reason
+    if isinstance(error, ModuleNotFoundError):
+        return why_not_imported(error)
     if isinstance(error, ConfigError):  # repeats what was typed, which may be anything
         text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(error))
         return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 4 :]}"

@@ -29,18 +29,12 @@ class Group:
     Attributes:
         name: The network, with the settings that tell it from the others on its data set.
         runs: At least one.
+        dataset: The data set's name for people.
     """
 
     name: str
     runs: tuple[Run, ...]
-
-    @property
-    def dataset(self) -> str:
-        """The data set's name for people."""
-        name = self.runs[0].setting("dataset") or "unknown data"
-        if name == FOLDER and (folder := self.runs[0].setting("data_dir")):
-            return f"the images in {printable(Path(folder).name, NAME_LENGTH)}"
-        return DATASETS[name].title if name in DATASETS else printable(name, NAME_LENGTH)
+    dataset: str
 
     @property
     def averaged(self) -> list[Run]:
@@ -67,7 +61,7 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
         members.setdefault(json.dumps([alone, compared_settings(run.settings)]), []).append(run)
     groups = list(members.values())
     firsts = [group[0] for group in groups]
-    return [Group(_name(group[0], firsts), tuple(group)) for group in groups]
+    return [Group(_name(group[0], firsts), tuple(group), _dataset(group[0], firsts)) for group in groups]
 
 
 def group_by_dataset(groups: Sequence[Group]) -> dict[str, list[Group]]:
@@ -76,6 +70,16 @@ def group_by_dataset(groups: Sequence[Group]) -> dict[str, list[Group]]:
     for group in groups:
         found.setdefault(group.dataset, []).append(group)
     return found
+
+
+def _dataset(run: Run, others: Sequence[Run]) -> str:
+    """The data set's name for people; of a folder of images its own, or the path where others share that."""
+    name = run.setting("dataset") or "unknown data"
+    if name == FOLDER and (folder := run.setting("data_dir")):
+        folders = {other.setting("data_dir") for other in others if other.setting("dataset") == FOLDER}
+        shared = sum(Path(other).name == Path(folder).name for other in folders if other) > 1
+        return f"the images in {printable(folder if shared else Path(folder).name, NAME_LENGTH)}"
+    return DATASETS[name].title if name in DATASETS else printable(name, NAME_LENGTH)
 
 
 def _name(run: Run, others: Sequence[Run]) -> str:

@@ -12,6 +12,7 @@ from experiments.report.quality import calibration_error, disagreement, ensemble
 from experiments.report.runs import Run
 from experiments.report.settings import MISSING
 from experiments.runs.markdown import markdown_table
+from experiments.runs.records import STOPPED
 from experiments.runs.series import sample_std
 from experiments.runs.text import printable
 
@@ -204,7 +205,8 @@ def _top_5(run: Run) -> float | None:
 def _best_validation(run: Run) -> float | None:
     if run.summary and run.summary.val_accuracy is not None:
         return run.summary.val_accuracy
-    return max((record["accuracy"] for record in run.records_of_kind("val")), default=None)
+    validations = [record for record in run.records_of_kind("val") if record.get("which") != STOPPED]
+    return max((record["accuracy"] for record in validations), default=None)
 
 
 def format_percent(quantity: Spread | float | None) -> str:

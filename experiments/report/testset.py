@@ -1,7 +1,6 @@
 """The test images that predictions belong to, where this machine has them."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ from experiments.program.errors import ExperimentError
 from experiments.report.runs import Run
 from experiments.settings.datasets import STREAMED_DATASETS, DataSource
 from jax_resnet import data
+from jax_resnet._files import expand_user
 from jax_resnet._text import first_line
 from jax_resnet.data import SILENT, Split
 from jax_resnet.data.registry import DATASETS
@@ -63,7 +63,7 @@ def _open_test_split(dataset: str, data_dir: str | None, image_size: Any) -> Spl
         source: dict[str, Any] = {"dataset": dataset, "data_dir": data_dir, "image_size": image_size}
         return DataSource(**source, workers=0).load(SILENT).test
     if (spec := DATASETS.get(dataset)) and spec.family != "digits":
-        root = Path(data_dir).expanduser() if data_dir else data.default_data_dir()
+        root = expand_user(data_dir) if data_dir else data.default_data_dir()
         if not (root / spec.name).is_dir():
             raise ExperimentError(f"{spec.title} is not here, in {root}")
     return data.load(dataset, data_dir=data_dir, download=False).test

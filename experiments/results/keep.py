@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import json
 import shlex
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -141,11 +142,20 @@ def _reduce(run: Run, folder: Path) -> SmallRun:
 
 
 def _write(run: SmallRun) -> None:
-    run.folder.mkdir(parents=True, exist_ok=True)
-    for name in ("summary.json", PREDICTIONS, EVALUATION):
-        (run.folder / name).unlink(missing_ok=True)
-    for name, content in run.files.items():
-        write_bytes(run.folder / name, content)
+    """Writes the run beside its place, then there: a full disk or a kill leaves what was there before."""
+    draft, old = (run.folder.with_name(f".{run.folder.name}.{kind}") for kind in ("tmp", "old"))
+    try:
+        for folder in (draft, old):
+            shutil.rmtree(folder, ignore_errors=True)
+        draft.mkdir(parents=True)
+        for name, content in run.files.items():
+            write_bytes(draft / name, content)
+        if run.folder.exists():
+            run.folder.rename(old)
+        draft.rename(run.folder)
+    finally:
+        for folder in (draft, old):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _evaluation(run: Run) -> dict[str, bytes]:
@@ -167,6 +177,10 @@ def _evaluation(run: Run) -> dict[str, bytes]:
         compared_settings(run.settings),
     ):
         raise ConfigError(f"{path} is not of this run; remove it, or evaluate again")
+    if content.get("which", "best") != "best":
+        raise ConfigError(
+            f"{path} is of the last checkpoint, not of the one that is reported; evaluate again"
+        )
     return {EVALUATION: _json({**content, "weights": run_name(run.folder)})}
 
 
@@ -189,7 +203,11 @@ def _without_places(config: dict[str, Any]) -> dict[str, Any]:
     if config.get("flags"):
         config["flags"] = _flags_without_places(config["flags"])
     if config.get("command"):
-        config["command"] = shlex.join(_flags_without_places(shlex.split(config["command"])))
+        try:
+            words = shlex.split(config["command"])
+        except ValueError:  # was not written by a program of this package
+            words = []
+        config["command"] = shlex.join(_flags_without_places(words)) or None
     return config
 
 

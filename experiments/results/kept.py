@@ -69,7 +69,9 @@ class Entry:
     @functools.cached_property
     def command(self) -> str:
         """The command that trains all of them."""
-        return training_command(self.runs[0].settings, [run.setting("seed") for run in self.runs])
+        first = self.runs[0]
+        seeds = [run.setting("seed") for run in self.runs]
+        return training_command(first.settings, seeds, first.environment.flags or ())
 
     @property
     def steps(self) -> int:

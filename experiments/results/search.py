@@ -84,7 +84,7 @@ def log_runs(paths: Sequence[Path], log: Path, *, report: Callable[[str], None])
         trial = Trial(
             recipe=settings["recipe"],
             arch=settings["arch"],
-            flags=shlex.join(changed_flags(settings)),
+            flags=shlex.join(changed_flags(settings, run.environment.flags or ())),
             seed=settings["seed"],
             val_accuracy=summary.val_accuracy,
             steps=summary.steps,

@@ -9,6 +9,7 @@ from typing import Any
 from experiments.program.errors import ConfigError
 from experiments.report.settings import applicable_settings, compared_settings, read_settings
 from experiments.settings.command import flag_words, program_of
+from experiments.settings.fields import flag_of
 from experiments.settings.recipes import choose
 
 __all__ = ["changed_flags", "training_command"]
@@ -18,7 +19,7 @@ Settings = Mapping[str, Any]
 SHOWN_APART = frozenset({"arch", "recipe", "dataset", "data_dir"})
 
 
-def training_command(settings: Settings, seeds: Sequence[int | None] = ()) -> str:
+def training_command(settings: Settings, seeds: Sequence[int | None] = (), typed: Sequence[str] = ()) -> str:
     """The command that repeats runs with these settings: one network, all seeds.
 
     It is made from settings, not from the command line that was typed: the network of a comparison gets a
@@ -27,6 +28,7 @@ def training_command(settings: Settings, seeds: Sequence[int | None] = ()) -> st
     Args:
         settings: Values by the names of their fields, as ``read_settings`` returns them.
         seeds: The seeds of the runs; where they do not follow each other, the command is for the first.
+        typed: The flags of the command line, see ``changed_flags``.
     """
     module, default = program_of(settings["dataset"])
     words = ["python", "-m", module]
@@ -35,7 +37,7 @@ def training_command(settings: Settings, seeds: Sequence[int | None] = ()) -> st
     words += ["--arch", settings["arch"], "--recipe", settings["recipe"]]
     if settings["dataset"] == "folder":
         words += ["--data-dir", settings.get("data_dir") or "FOLDER"]
-    words += changed_flags(settings)
+    words += changed_flags(settings, typed)
     known = sorted(seed for seed in set(seeds) if seed is not None)
     if known and known[0]:
         words += ["--seed", str(known[0])]
@@ -44,8 +46,15 @@ def training_command(settings: Settings, seeds: Sequence[int | None] = ()) -> st
     return shlex.join(words)
 
 
-def changed_flags(settings: Settings) -> list[str]:
-    """The flags that make the settings from those of the recipe, without network, data set and seed."""
+def changed_flags(settings: Settings, typed: Sequence[str] = ()) -> list[str]:
+    """The flags that make the settings from those of the recipe, without network, data set and seed.
+
+    Args:
+        settings: Values by the names of their fields.
+        typed: The flags of the command line. What a run chose itself for a recipe's ``auto`` is left out: its
+            machine's choice. What was typed instead of ``auto`` is not.
+    """
+    flags_typed = {word.partition("=")[0] for word in typed}
     recipe = _recipe_settings(settings)
     applicable = applicable_settings(settings)
     words = []
@@ -55,7 +64,7 @@ def changed_flags(settings: Settings) -> list[str]:
         replaced = name == "epochs" and recipe.get("steps") is not None
         if name in SHOWN_APART or name not in applicable or (value == default and not replaced):
             continue
-        if default == "auto":  # the run recorded what was chosen on its machine
+        if default == "auto" and flag_of(name) not in flags_typed:
             continue
         if value is not None:  # which no flag can give
             words += flag_words(name, value, _text)

@@ -14,6 +14,7 @@ import numpy as np
 from experiments.program.errors import ExperimentError
 from experiments.runs.lock import FolderLock
 from experiments.runs.records import STOPPED, read_records
+from experiments.runs.text import printable
 from jax_resnet._files import replacing, write_text
 from jax_resnet.checkpoint import CHECKPOINTS
 from jax_resnet.parallel.collectives import broadcast_from_primary
@@ -60,6 +61,12 @@ class RunFolder:
 
     def _open(self, resume: bool, overwrite: bool) -> None:
         path = self.path
+        try:
+            str(path.absolute()).encode()
+        except UnicodeEncodeError:
+            raise ExperimentError(
+                f"--workdir {printable(str(path.absolute()))} is not UTF-8, as checkpoints need it: rename it"
+            ) from None
         try:
             path.mkdir(parents=True, exist_ok=True)
             self._lock = FolderLock(path)

@@ -39,11 +39,13 @@ class FolderLock:
                 return file
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except BlockingIOError:
                 os.close(file)
                 raise ExperimentError(
                     f"another process is running in {folder}; name another --workdir"
                 ) from None
+            except OSError:  # a file system without locks: as on Windows
+                return file
             # The last holder may have removed the file between open and flock: nobody else sees it then.
             with contextlib.suppress(FileNotFoundError):
                 if os.stat(self._path).st_ino == os.fstat(file).st_ino:
@@ -73,6 +75,8 @@ def is_locked(folder: Path) -> bool:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
+    except OSError:  # a file system without locks
+        return False
     finally:
         os.close(file)
     return False

@@ -10,6 +10,8 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.summary import hparams, scalar
 
+from experiments.runs.text import printable
+
 __all__ = ["RUNS", "TAGS", "TensorBoard"]
 
 # Names of records in TensorBoard, where each is a run of its own so that equal tags overlay.
@@ -68,7 +70,7 @@ class TensorBoard:
             for group, values in settings.items()
             for name, value in (values.items() if isinstance(values, Mapping) else [(group, values)])
         }
-        plain = {k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in flat.items()}
+        plain = {k: v if isinstance(v, bool | int | float) else printable(str(v)) for k, v in flat.items()}
         with self._writing(RUNS["test"]) as writer:
             for summary in hparams(plain, dict(results)):
                 _write(writer, summary)

@@ -2,12 +2,12 @@
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
 from experiments.program.errors import ConfigError
 from experiments.settings.fields import setting
 from jax_resnet import data
+from jax_resnet._files import expand_user
 from jax_resnet.data import Dataset, Reporter, Split
 from jax_resnet.data.streaming.dataset import find_prepared, open_streamed
 from jax_resnet.data.streaming.folder import PARTS
@@ -90,7 +90,7 @@ class DataSource:
                 mirrors=self.mirror,
                 reporter=reporter,
             )
-        root = Path(self.data_dir).expanduser() if self.data_dir else data.default_data_dir()
+        root = expand_user(self.data_dir) if self.data_dir else data.default_data_dir()
         folder = root if self.dataset == "folder" else find_prepared(root, self.dataset)
         return open_streamed(
             self.dataset,

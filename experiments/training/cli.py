@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 
+from experiments.program.packages import check_packages
 from experiments.program.start import announce
 from experiments.program.threads import limit_threads
 
@@ -27,6 +28,7 @@ def train_command(module: str, dataset: str, summary: str, args: Sequence[str] |
     config.check_without_jax()  # a wrong flag is answered before jax is imported, which takes seconds
     announce(config.parallel.process_id, f"loading {config.data.dataset} ...")
 
+    check_packages()
     limit_threads(config.parallel.threads)
     from experiments.program.console import Console
     from experiments.program.distributed import init_distributed

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from experiments.program.errors import ConfigError, Interrupted, Terminated
+from experiments.program.packages import check_packages
 from experiments.program.start import announce
 from experiments.program.threads import limit_threads
 from experiments.settings.config import Config
@@ -66,6 +67,7 @@ def compare(comparison: Comparison, args: Sequence[str] | None) -> None:
     parallel = members[0].parallel
     announce(parallel.process_id, f"comparing {', '.join(member.model.arch for member in members)} ...")
 
+    check_packages()
     limit_threads(parallel.threads)
     from experiments.program.console import Console
     from experiments.program.distributed import init_distributed

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jax_resnet._files import expand_user
 from jax_resnet.data.dataset import ArrayDataset, Dataset, Splits, channel_statistics
 from jax_resnet.data.locks import prepare_lock
 from jax_resnet.data.prepared.cache import cache_path, read_cache, write_cache
@@ -24,7 +25,7 @@ _LIBRARIES = ("tensorflow_datasets", "array_record", "PIL", "pooch")
 
 def default_data_dir() -> Path:
     """TFDS's own default: ``TFDS_DATA_DIR``, else ``~/tensorflow_datasets``."""
-    return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+    return expand_user(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
 
 
 def load(
@@ -66,7 +67,7 @@ def load(
         if archive is not None:
             raise DataError("the digits come with scikit-learn, not from an archive: leave --archive out")
         return digits.load(spec)
-    root = default_data_dir() if data_dir is None else Path(data_dir).expanduser()
+    root = default_data_dir() if data_dir is None else expand_user(data_dir)
     if archive is not None:
         _check_libraries(spec)
     # Before anything else, so that a wrong archive fails even where the data set is already prepared.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from jax_resnet._files import expand_user
 from jax_resnet.data.checksums import verify
 from jax_resnet.data.dataset import Splits
 from jax_resnet.data.locks import UNFINISHED
@@ -34,7 +35,7 @@ def from_archive(path: Path, spec: DatasetSpec, reporter: Reporter) -> Splits:
     Raises:
         DataError: The files are missing or wrong; the message names ``path``.
     """
-    path = path.expanduser()
+    path = expand_user(path)
     splits = decode(path, spec)
     verify(splits, spec, str(path))
     if spec.sums is None and not _is_original(path, spec):

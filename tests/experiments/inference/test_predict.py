@@ -1,13 +1,18 @@
 import io
 import json
+import os
+import shutil
+import subprocess
+import sys
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 from experiments import predict
 from experiments.inference.images import ImageError, Shape, find_images, read_image
-from experiments.program.errors import ConfigError
+from experiments.program.errors import ConfigError, ExperimentError
 from jax_resnet import checkpoint, data
 from jax_resnet.convert import to_torch
 from jax_resnet.convert.files import write_state_dict
@@ -84,6 +89,34 @@ def test_a_image_that_cannot_be_read_is_named_and_others_are_answered(finished, 
     assert f"error: {tmp_path / 'empty.jpg'}: it is empty\n" in output.err
     assert f"error: {tmp_path / 'none.png'}: not there\n" in output.err
     assert output.err.count("\n") == 3
+
+
+def test_names_of_any_bytes_are_read_from_a_list_and_bad_ones_listed(finished, files, tmp_path):
+    odd = tmp_path / os.fsdecode(b"caf\xe9.png")
+    shutil.copy(files / "00.png", odd)
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.predict", str(finished), "-", "--json"],
+        input=b"\n".join([os.fsencode(odd), b"x" * 300, b""]),
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    found = json.loads(done.stdout)
+    assert [image["path"] for image in found["images"]] == [str(odd)]
+    assert [(entry["path"], entry["reason"]) for entry in found["unreadable"]] == [
+        ("x" * 300, "file name too long")
+    ]
+    assert b"Traceback" not in done.stderr
+
+
+def test_weights_that_give_no_numbers(finished, files, tmp_path):
+    model, variables, _ = checkpoint.restore(finished)
+    broken = jax.tree.map(lambda x: np.full_like(x, np.nan), variables)
+    path = tmp_path / "nan.safetensors"
+    write_state_dict(path, to_torch(broken, model, style="akamaster"))
+    flags = ["--arch", "resnet8", "--dataset", "digits", "--mean", "0", "0", "0", "--std", "1", "1", "1"]
+    with pytest.raises(ExperimentError, match="gets nan for a probability: the weights are of a training"):
+        predict.main([str(path), str(files / "00.png"), *flags, "--json"])
 
 
 def test_weights_in_a_file_predict_as_the_run_they_come_from(finished, files, tmp_path, capsys):

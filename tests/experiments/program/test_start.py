@@ -1,6 +1,9 @@
 """How programs end on signals."""
 
+import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -72,3 +75,37 @@ def test_an_error_without_a_signal_is_a_defect_with_its_traceback(start, tmp_pat
     assert "Traceback" in error
     assert "no such thing" in error
     assert run.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("package", "message"),
+    [
+        ("no_such_package", "error: the package no_such_package is not installed: pip install"),
+        ("jax_resnet.no_such_module", "Traceback"),
+    ],
+)
+def test_a_package_that_is_not_installed_is_one_line(start, tmp_path, package, message):
+    program = (
+        f"from experiments.program.start import start\n\ndef main():\n    import {package}\n\nstart(main)\n"
+    )
+    (tmp_path / "program.py").write_text(program)
+    run = start(tmp_path / "program.py", module=None)
+    _, error = run.communicate(timeout=60)
+    assert error.startswith(message)
+    assert run.returncode == 1
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_streams_are_no_error(tmp_path, closed):
+    program = "from experiments.program.start import start; start(lambda: print('done'))"
+    command = ["sh", "-c", f'"$0" -c "{program}" {closed}', sys.executable]
+    done = subprocess.run(command, timeout=60, check=False)
+    assert done.returncode == 0
+
+
+def test_characters_that_the_streams_encoding_lacks_are_escaped(tmp_path):
+    program = "from experiments.program.start import start; start(lambda: print('caf\\udce9', chr(26085)))"
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii:strict"}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=environment, capture_output=True, timeout=60, check=True)
+    assert done.stdout == b"caf\\udce9 \\u65e5\n"

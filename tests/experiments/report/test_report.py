@@ -164,6 +164,27 @@ def test_without_validation_the_curve_shows_the_test_set_watched_while_training(
     assert "validation" not in svg
 
 
+def test_folders_of_one_name_are_two_data_sets(tmp_path):
+    for pets in ("cats", "dogs"):
+        source = {"dataset": "folder", "data_dir": f"/{pets}/images"}
+        write_run(tmp_path / pets, settings={"data": source})
+    write_report([tmp_path], tmp_path / "report")
+    rows = json.loads((tmp_path / "report" / "report.json").read_text())["rows"]
+    assert [row["dataset"] for row in rows] == ["the images in /cats/images", "the images in /dogs/images"]
+    write_report([tmp_path / "cats"], tmp_path / "one")
+    (row,) = json.loads((tmp_path / "one" / "report.json").read_text())["rows"]
+    assert row["dataset"] == "the images in images"
+
+
+def test_a_validation_at_a_stop_is_not_the_runs(tmp_path):
+    run = write_run(tmp_path / "run", summary={"val_accuracy": None, "test_accuracy_best": None})
+    metrics = run / "metrics.jsonl"
+    metrics.write_text(metrics.read_text().replace('"kind": "val"', '"kind": "val", "which": "stopped"'))
+    write_report([run], tmp_path / "report")
+    (row,) = json.loads((tmp_path / "report" / "report.json").read_text())["rows"]
+    assert row["val_accuracy"] is None
+
+
 def test_each_data_set_has_its_own_curves(finished, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(finished, other)

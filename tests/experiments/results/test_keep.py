@@ -1,6 +1,8 @@
 """Keeping runs: what is copied, and what is refused."""
 
+import errno
 import json
+import os
 
 import numpy as np
 import pytest
@@ -80,6 +82,9 @@ def test_an_evaluation_in_the_folder_is_kept_without_its_path(tmp_path):
     keep(run, "--out", tmp_path / "kept")
     kept = json.loads((tmp_path / "kept" / "mine" / "evaluation.json").read_text())
     assert kept == {**evaluation, "weights": "mine"}
+    (run / "evaluation.json").write_text(json.dumps({**evaluation, "settings": settings, "which": "last"}))
+    with pytest.raises(ConfigError, match=r"evaluation\.json is of the last checkpoint, not of the one"):
+        keep(run, "--out", tmp_path / "kept")
     (run / "evaluation.json").write_text("{")
     with pytest.raises(ConfigError, match=r"evaluation\.json: not JSON"):
         keep(run, "--out", tmp_path / "kept")
@@ -181,6 +186,28 @@ def test_another_run_is_replaced_only_when_asked(tmp_path, capsys):
     keep(other, "--out", tmp_path / "kept", "--overwrite")
     assert read_run(tmp_path / "kept" / "mine").setting("seed") == 1
     assert not (tmp_path / "kept" / "mine" / "predictions.npz").exists()  # those of the other run
+
+
+def test_what_was_kept_is_there_until_the_new_is_written(tmp_path, monkeypatch):
+    def full(path, content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+
+    keep(write_run(tmp_path / "a" / "mine", logits=LOGITS), "--out", tmp_path / "kept")
+    before = {path: path.read_bytes() for path in (tmp_path / "kept" / "mine").iterdir()}
+    other = write_run(tmp_path / "b" / "mine", seed=1)
+    monkeypatch.setattr("experiments.results.keep.write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        keep(other, "--out", tmp_path / "kept", "--overwrite")
+    assert {path: path.read_bytes() for path in (tmp_path / "kept" / "mine").iterdir()} == before
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == ["mine"]
+
+
+def test_a_command_that_no_shell_could_have_run_is_left_out(tmp_path):
+    run = write_run(tmp_path / "mine")
+    about = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps({**about, "command": "train --title it's"}))
+    keep(run, "--out", tmp_path / "kept")
+    assert json.loads((tmp_path / "kept" / "mine" / "config.json").read_text())["command"] is None
 
 
 def test_two_runs_of_one_name_are_refused(tmp_path):

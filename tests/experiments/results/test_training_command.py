@@ -75,6 +75,8 @@ def test_values_that_the_recipe_has_and_the_run_had_not_are_none():
 def test_what_auto_chose_is_not_shown():
     settings = {**settings_of("python -m experiments.cifar10 --recipe quick")[1], "dtype": "bf16"}
     assert "dtype" not in training_command(settings)
+    for typed in (["--dtype", "bf16"], ["--recipe=quick", "--dtype=bf16"]):
+        assert training_command(settings, typed=typed).endswith("--recipe quick --dtype bf16")
 
 
 @pytest.mark.parametrize(
