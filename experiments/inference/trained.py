@@ -10,9 +10,10 @@ from flax import linen as nn
 from experiments.inference.config import NetworkConfig
 from experiments.inference.names import is_pretrained, say_if_hidden
 from experiments.inference.network import count_outputs, read_variables
-from experiments.program.errors import ConfigError
+from experiments.program.errors import ConfigError, ExperimentError
 from experiments.settings.fields import flag_of
 from jax_resnet import checkpoint
+from jax_resnet.checkpoint.finite import NonFiniteError, check_finite
 from jax_resnet.models import create_model
 from jax_resnet.pretrained import Card, load_pretrained
 
@@ -57,9 +58,21 @@ def open_network(path: str, config: NetworkConfig, say: Callable[[str], None]) -
     Raises:
         ConfigError: A file without ``--arch``, an unknown network, weights that do not fit it, or flags that
             are not for weights of this kind.
+        ExperimentError: The weights hold NaN or infinity.
         jax_resnet.errors.CheckpointError: The checkpoint cannot be read.
         jax_resnet.errors.WeightsError: The pretrained weights are damaged.
     """
+    network = _open(path, config, say)
+    try:
+        check_finite(network.variables)  # logits need not show it: a ReLU may drop NaN
+    except NonFiniteError as error:
+        raise ExperimentError(
+            f"{path} is of a training that diverged: {error.leaf} holds NaN or infinity"
+        ) from None
+    return network
+
+
+def _open(path: str, config: NetworkConfig, say: Callable[[str], None]) -> TrainedNetwork:
     if is_pretrained(path):
         _check_one_checkpoint(path, config)
         return _known(path, config, _open_pretrained(path))

@@ -54,13 +54,17 @@ def save(path: str | os.PathLike[str], variables: Mapping[str, Any], config: Map
 
     Raises:
         NonFiniteError: The variables hold NaN or infinity.
-        CheckpointError: ``path`` exists or cannot be written; nothing is left there then.
+        CheckpointError: ``path`` exists or cannot be written, or the config names no network; nothing is
+            left there then.
     """
     folder = Path(path).absolute()
     if os.path.lexists(folder):
         raise CheckpointError(f"{folder} exists already: name a new folder")
     check_finite(variables)
     json_text("config", config)
+    named = config.get("model")
+    if not isinstance(named, Mapping) or "name" not in named:
+        raise CheckpointError('config["model"] has the arguments of create_model, {"name": NAME} at least')
     quiet_orbax()
     try:
         with ocp.Checkpointer(
@@ -117,7 +121,9 @@ def restore(
     path = Path(path).absolute()
     if items.is_checkpoint(path):
         return _read(path)
-    folder = path if path.name == CHECKPOINTS else path / CHECKPOINTS
+    folder = path / CHECKPOINTS
+    if not folder.is_dir() and path.name == CHECKPOINTS:
+        folder = path
     if not folder.is_dir():
         raise CheckpointError(f"{path} holds no checkpoint: name a run's folder, or one that was exported")
     try:
@@ -130,7 +136,7 @@ def restore(
         return _restore_best(folder, steps, on_broken or _warn)
     if which == "last":
         return _read(folder / str(steps[-1]))
-    if which not in steps:
+    if str(which) not in map(str, steps):  # what a command line gives is text
         raise CheckpointError(f"{folder} has no step {which!r}: there are {', '.join(map(str, steps))}")
     return _read(folder / str(which))
 
@@ -210,9 +216,9 @@ def _mismatch(model: nn.Module, params: Mapping[str, Any]) -> str:
             return f"its {option} are {str(sizes)[:50]}, not positive integers"
     blocks = sum(_blocks(name, value) for name, value in params.items())
     described = sum(getattr(model, "stage_sizes", ()))
-    if blocks and blocks != described:
+    if blocks != described and (blocks or hasattr(model, "block")):
         return f"it has {described:,} residual blocks, the weights are those of {blocks:,}"
-    classes = params["head"]["bias"].shape[-1] if "bias" in params.get("head", {}) else None
+    classes = params["head"]["kernel"].shape[-1] if "kernel" in params.get("head", {}) else None
     if classes is not None and classes != getattr(model, "num_classes", classes):
         return f"it has {model.num_classes:,} classes, the weights have {classes:,}"
     return ""

@@ -177,7 +177,10 @@ def _check_file(path: Path) -> None:
     if size > LARGEST:
         raise WeightsError(f"{path} has {size:,} bytes, more than any weights of these networks")
     with path.open("rb") as file:
-        start = file.read(64).lstrip()
+        start = file.read(64)
+    if start[8:9] == b"{":  # safetensors: a length, which may look like anything, and JSON
+        return
+    start = start.lstrip()
     for beginning, kind in IMPOSTORS.items():
         if start.startswith(beginning):
             raise WeightsError(f"{path} is {kind}")

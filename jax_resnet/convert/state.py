@@ -60,7 +60,7 @@ def from_torch(
         in_channels: Adapt the first convolution to images of this many channels, as timm does: summed to
             one channel, repeated and scaled to more.
         fresh_head: Take a new head, whatever the weights have: its kernel is drawn as ``model.init`` draws
-            it, uniform in +-1 / sqrt(features), its bias is 0.
+            it, its bias is 0.
         key: For the new head's kernel; ``jax.random.key(0)`` where None.
 
     Returns:
@@ -95,7 +95,7 @@ def from_torch(
 
     variables = {path: from_torch_layout(found[name], path) for name, path in paths.items()}
     if fresh_head:
-        variables |= _new_head(shapes, key)
+        variables |= _new_head(plain, shapes, key)
     tree = {"batch_stats": {}, **unflatten_dict(variables)}
     return tree if plain is model else stack_blocks(tree)
 
@@ -109,7 +109,8 @@ def to_torch(variables: Mapping[str, Any], model: nn.Module, style: str = "torch
         style: Whose names to give, a key of ``STYLES``.
 
     Returns:
-        Names to numpy arrays, which ``torch.as_tensor`` takes; ``num_batches_tracked`` among them, as 0.
+        Names to numpy arrays, which ``torch.as_tensor`` takes: bfloat16, which it does not, becomes float32.
+        ``num_batches_tracked`` is among them, as 0.
 
     Raises:
         WeightsError: There is no such style, or the variables are not the network's.
@@ -118,7 +119,7 @@ def to_torch(variables: Mapping[str, Any], model: nn.Module, style: str = "torch
     plain = written_out(model)
     if plain is not model:
         variables = unstack_blocks(variables)
-    arrays = {path: np.asarray(value) for path, value in flatten_dict(dict(variables)).items()}
+    arrays = {path: _plain(value) for path, value in flatten_dict(dict(variables)).items()}
     shapes = template(plain)
     wanted = {"/".join(path): shape for path, shape in shapes.items()}
     got = {"/".join(path): array.shape for path, array in arrays.items()}
@@ -151,10 +152,10 @@ def count_classes(state_dict: Mapping[str, Any], model: nn.Module) -> int:
     """
     plain = written_out(model)
     arrays = _without_common_prefix(unwrap(state_dict), template(plain), plain)
-    names = sorted({torch_key((HEAD, "bias"), model, style) for style in STYLES})
+    names = sorted({torch_key((HEAD, "kernel"), model, style) for style in STYLES})
     for name in names:
-        if name in arrays and np.ndim(arrays[name]) == 1:
-            return int(arrays[name].shape[0])
+        if name in arrays and np.ndim(arrays[name]) in (2, 4):  # 4: a 1x1 convolution
+            return int(np.shape(arrays[name])[0])
     raise WeightsError(f"the weights have no linear head: none of {', '.join(names)} is there")
 
 
@@ -188,8 +189,17 @@ def _without_common_prefix(
     return entries
 
 
-def _new_head(shapes: Mapping[Path, Shape], key: jax.Array | None) -> dict[Path, np.ndarray]:
-    kernel, bias = (("params", HEAD, leaf) for leaf in ("kernel", "bias"))
+def _plain(value: Any) -> np.ndarray:
+    array = np.asarray(value)
+    return array if array.dtype.isbuiltin == 1 else array.astype(np.float32)
+
+
+def _new_head(
+    model: nn.Module, shapes: Mapping[Path, Shape], key: jax.Array | None
+) -> dict[Path, np.ndarray]:
+    kernel: Path = ("params", HEAD, "kernel")
+    bias: Path = ("params", HEAD, "bias")
     key = jax.random.key(0) if key is None else key
-    drawn = head_init(key, shapes[kernel], jnp.float32)
-    return {kernel: np.array(drawn), bias: np.zeros(shapes[bias], np.float32)}
+    drawn = getattr(model, "head_init", head_init)(key, shapes[kernel], jnp.float32)
+    biases = {bias: np.zeros(shapes[bias], np.float32)} if bias in shapes else {}
+    return {kernel: np.array(drawn), **biases}

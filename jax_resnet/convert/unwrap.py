@@ -26,7 +26,10 @@ HOLDERS = ("module", "model", "net", "network", "backbone")
 # Entries that are counts, not weights.
 COUNTERS = ("num_batches_tracked", "n_averaged", "_extra_state")
 
-_NO_WEIGHTS = re.compile(r"optim|sched|scaler|exp_avg|momentum|grad", re.IGNORECASE)
+_NO_WEIGHTS = re.compile(
+    r"(^|_)(optim|optimi[sz]ers?|sched\w*|lr_sched\w*|scaler|exp_avg\w*|momentum\w*|grads?|gradients?)(_|$)",
+    re.IGNORECASE,
+)
 _NO_LAYER = re.compile(r"loss|criterion|metric|accuracy|(^|_)acc($|_)", re.IGNORECASE)
 _DEEPEST = 16
 

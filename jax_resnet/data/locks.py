@@ -21,7 +21,8 @@ def prepare_lock(folder: Path, name: str, reporter: Reporter) -> Iterator[None]:
     """Holds the lock of a data set's folder, and makes the folder where needed.
 
     The operating system releases the lock when its holder ends, however it ends. On systems without
-    ``fcntl`` (Windows) nothing is locked: the rename that ends the preparation decides who was first.
+    ``fcntl`` (Windows) and file systems without locks nothing is locked: the rename that ends the preparation
+    decides who was first.
 
     Args:
         folder: The data set's folder.
@@ -52,10 +53,13 @@ def _lock(file: int, name: str, reporter: Reporter) -> bool:
     except ImportError:
         return False
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        reporter.line(f"another process is preparing {name}: waiting for it")
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            reporter.line(f"another process is preparing {name}: waiting for it")
+            fcntl.flock(file, fcntl.LOCK_EX)
+    except OSError:  # no locks here
+        return False
     return True
 
 

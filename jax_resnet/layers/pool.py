@@ -2,8 +2,24 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-__all__ = ["max_pool_2x2"]
+__all__ = ["average_pool", "max_pool_2x2"]
+
+
+def average_pool(x: jax.Array, size: int) -> jax.Array:
+    """The mean of every ``size`` x ``size`` pixels, ``(N, H, W, C)``, of fewer where the image ends.
+
+    What ``flax.linen.avg_pool`` computes with "SAME" padding that is not counted; without promotion of types,
+    which its counts need.
+    """
+
+    def add(values: jax.Array) -> jax.Array:
+        window = (1, size, size, 1)
+        zero = np.zeros((), values.dtype)  # a known one: of that alone JAX knows the derivative
+        return jax.lax.reduce_window(values, zero, jax.lax.add, window, window, "SAME")
+
+    return add(x) / add(jnp.ones((1, *x.shape[1:3], 1), x.dtype))
 
 
 @jax.custom_vjp

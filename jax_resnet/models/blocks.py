@@ -13,6 +13,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from jax_resnet.errors import ModelError
+from jax_resnet.layers.pool import average_pool
 from jax_resnet.models.activation import Activation, check_activation, normalize_and_activate
 from jax_resnet.models.folded import convolve_and_activate
 from jax_resnet.models.limits import check_channels, check_choice, check_count, check_probability
@@ -190,7 +191,7 @@ class Block(nn.Module):
             return pad_channels(x, self.features, self.shortcut_padding)
         x, strides = activated, self.strides
         if self.shortcut == "D" and strides > 1:
-            x = nn.avg_pool(x, (strides, strides), (strides, strides), "SAME", count_include_pad=False)
+            x = average_pool(x, strides)
             strides = 1
         x = self.conv(self.features, (1, 1), strides=strides, padding=0, name="shortcut_conv")(x)
         if self.preactivation:  # The sum stays unnormalized: nothing may stand on the identity path.

@@ -6,6 +6,7 @@ import jax
 from flax import linen as nn
 
 from jax_resnet.errors import ModelError
+from jax_resnet.layers.dtypes import wide_dtype
 
 __all__ = ["GroupNorm"]
 
@@ -50,10 +51,11 @@ class GroupNorm(nn.Module):
         norm = nn.GroupNorm(
             self.num_groups,
             epsilon=self.epsilon,
-            dtype=self.dtype or x.dtype,
+            dtype=wide_dtype(x.dtype),
             scale_init=self.scale_init,
         )
         nn.share_scope(self, norm)  # its parameters are this module's own: ``scale`` and ``bias``
-        y = norm(x)
-        y = y if residual is None else y + residual
+        dtype = self.dtype or x.dtype
+        y = norm(x.astype(wide_dtype(x.dtype))).astype(dtype)
+        y = y if residual is None else y + residual.astype(dtype)
         return nn.relu(y) if relu else y

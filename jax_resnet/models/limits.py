@@ -20,8 +20,10 @@ __all__ = [
     "check_count",
     "check_dtype",
     "check_layers",
+    "check_norm_options",
     "check_probability",
     "check_stages",
+    "check_widths",
     "chosen_parts",
 ]
 
@@ -78,20 +80,38 @@ def check_stages(stage_sizes: Any, widths: Any, *, layers_per_unit: int = 2) -> 
         ModelError: They are not sequences of positive integers, a stage has no width, or a number is above
             its cap.
     """
-    for name, values in (("stage_sizes", stage_sizes), ("widths", widths)):
-        if not isinstance(values, Sequence | np.ndarray) or not len(values):
-            raise ModelError(f"{name} has one integer per stage, such as (2, 2, 2), not {values!r}")
+    _check_sequence("stage_sizes", stage_sizes)
+    check_widths(widths)
     if len(stage_sizes) > len(widths):
         raise ModelError(f"{len(stage_sizes)} stages need as many widths, not {len(widths)}")
     check_layers(layers_per_unit * sum(check_count("a stage size", size, 1) for size in stage_sizes))
+
+
+def check_widths(widths: Any) -> None:
+    """Raises ModelError unless ``widths`` is a sequence of channels, one per stage."""
+    _check_sequence("widths", widths)
     for width in widths:
         check_channels("a width", width)
+
+
+def _check_sequence(name: str, values: Any) -> None:
+    if not isinstance(values, Sequence | np.ndarray) or isinstance(values, str) or not len(values):
+        raise ModelError(f"{name} has one integer per stage, such as (2, 2, 2), not {values!r}")
 
 
 def check_probability(name: str, value: Any) -> None:
     """Raises ModelError unless ``0 <= value < 1``."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= float(value) < 1:
         raise ModelError(f"{name} is a probability of at least 0 and below 1, not {value!r}")
+
+
+def check_norm_options(epsilon: Any, momentum: Any) -> None:
+    """Raises ModelError unless ``norm_epsilon`` is at least 0, and ``norm_momentum`` from 0 to 1."""
+    for name, value, most in (("norm_epsilon", epsilon, np.inf), ("norm_momentum", momentum, 1)):
+        known = not isinstance(value, bool) and isinstance(value, numbers.Real)
+        if not known or not 0 <= float(value) <= most or np.isinf(float(value)):
+            upper = "" if most == np.inf else f" to {most}"
+            raise ModelError(f"{name} is a number from 0{upper or ' on'}, not {value!r}")
 
 
 def check_choice(name: str, value: Any, known: Iterable[str]) -> None:
@@ -109,7 +129,7 @@ def check_choice(name: str, value: Any, known: Iterable[str]) -> None:
 def check_dtype(dtype: Any) -> None:
     """Raises ModelError unless ``dtype`` is a floating-point type."""
     try:
-        floating = jnp.issubdtype(jnp.dtype(dtype), jnp.floating)
+        floating = dtype is not None and jnp.issubdtype(jnp.dtype(dtype), jnp.floating)
     except TypeError:
         floating = False
     if not floating:

@@ -15,8 +15,14 @@ from jax_resnet.models.activation import Activation, check_activation
 from jax_resnet.models.blocks import BasicBlock
 from jax_resnet.models.folded import FoldedConv
 from jax_resnet.models.initializers import he_normal, head_init
-from jax_resnet.models.limits import check_classes, check_dtype, check_stages, chosen_parts
-from jax_resnet.models.stem import as_images, check_image_channels
+from jax_resnet.models.limits import (
+    check_classes,
+    check_dtype,
+    check_norm_options,
+    check_stages,
+    chosen_parts,
+)
+from jax_resnet.models.stem import as_images, check_image_channels, check_image_size
 
 __all__ = ["MnistCNN", "MnistPreActResNet"]
 
@@ -76,6 +82,7 @@ class MnistCNN(nn.Module):
             return maps
         # Channels first, so that the linear weights are PyTorch's unchanged.
         x = x.transpose(0, 3, 1, 2).reshape(x.shape[0], -1)
+        check_image_size(self, "dense1", images, x)
         x = self.act(nn.Dense(120, dtype=self.dtype, kernel_init=he_normal, name="dense1")(x))
         x = self.act(nn.Dense(84, dtype=self.dtype, kernel_init=he_normal, name="dense2")(x))
         wide = wide_dtype(self.dtype)
@@ -118,6 +125,7 @@ class MnistPreActResNet(nn.Module):
         check_classes(self.num_classes)
         check_activation(self.act)
         check_dtype(self.dtype)
+        check_norm_options(self.norm_epsilon, self.norm_momentum)
         chosen_parts("frozen", self.frozen, self.parts)
         super().__post_init__()
 
@@ -180,6 +188,7 @@ class MnistPreActResNet(nn.Module):
             return maps
         wide = wide_dtype(self.dtype)
         x = x.reshape(x.shape[0], -1)
+        check_image_size(self, "dense1", images, x)
         x = self.act(nn.Dense(128, dtype=self.dtype, kernel_init=he_normal, name="dense1")(x))
         if self.num_classes == 0:
             return x.astype(wide)

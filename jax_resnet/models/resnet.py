@@ -20,6 +20,7 @@ from jax_resnet.models.limits import (
     check_choice,
     check_classes,
     check_dtype,
+    check_norm_options,
     check_probability,
     check_stages,
     chosen_parts,
@@ -108,7 +109,17 @@ class ResNet(nn.Module):
         chosen_parts("remat", self.remat, self._stages)
         if self.scan_layers and self.drop_path:
             raise ModelError("with scan_layers all blocks are alike: drop_path, which grows, must be 0")
+        check_norm_options(self.norm_epsilon, self.norm_momentum)
+        if isinstance(self.norm, nn.Module) or not callable(self.norm):
+            raise ModelError(
+                "norm is a class or a function that makes a normalization, such as models.GroupNorm or "
+                f"functools.partial(models.GroupNorm, num_groups=8), not {type(self.norm).__name__}"
+            )
         norm = self.norm.func if isinstance(self.norm, partial) else self.norm
+        if taken := {"momentum", "epsilon", "dtype", "frozen"} & set(getattr(self.norm, "keywords", ())):
+            raise ModelError(
+                f"norm gets its {min(taken)} from the network: see norm_momentum, norm_epsilon, dtype, frozen"
+            )
         if getattr(norm, "__module__", "").startswith("flax."):
             raise ModelError(
                 f"norm takes a module with the call of layers.BatchNorm, not flax's {norm.__name__}: "
@@ -182,7 +193,7 @@ class ResNet(nn.Module):
         stem = STEMS[self.stem]
         check_image_channels(self, "stem_conv1" if len(stem.kernels) > 1 else "stem_conv", images)
         activate = self.activate_stem or not self.preactivation
-        norm = None if self.folded or not activate else self._norm("stem")
+        norm = None if self.folded else self._norm("stem")
         width = self.stem_width or self.widths[0]
         x = apply_stem(x, stem, width, conv=conv, norm=norm, act=self.act, activate=activate, train=train)
         maps = {"stem": x}

@@ -14,6 +14,7 @@ from flax.traverse_util import flatten_dict
 
 from jax_resnet.layers import BatchNorm
 from jax_resnet.models.folded import FoldedConv
+from jax_resnet.models.group_norm import GroupNorm
 
 __all__ = ["Layer", "Summary", "summary"]
 
@@ -118,7 +119,8 @@ def summary(model: nn.Module, image_shape: tuple[int, int, int] = (32, 32, 3)) -
     def watch(call: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
         output = call(*args, **kwargs)
         shapes = [getattr(value, "shape", None) for value in (*args[:1], output)]
-        if context.method_name == "__call__" and len(shapes) == 2 and None not in shapes:
+        inner = isinstance(context.module.parent, GroupNorm)  # has the parameters of the one around it
+        if context.method_name == "__call__" and len(shapes) == 2 and None not in shapes and not inner:
             inputs, outputs = (tuple(shape[1:]) for shape in shapes if shape is not None)
             calls.append((context.module.path, _layer(context.module, inputs, outputs)))
         return output

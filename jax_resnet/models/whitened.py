@@ -15,7 +15,14 @@ from jax_resnet.layers.pool import max_pool_2x2
 from jax_resnet.models.activation import Activation, check_activation, gelu, normalize_and_activate
 from jax_resnet.models.folded import FoldedConv, convolve_and_activate
 from jax_resnet.models.initializers import identity_init, torch_conv_init
-from jax_resnet.models.limits import check_channels, check_classes, check_dtype, chosen_parts
+from jax_resnet.models.limits import (
+    check_channels,
+    check_classes,
+    check_dtype,
+    check_norm_options,
+    check_widths,
+    chosen_parts,
+)
 from jax_resnet.models.stem import as_images, check_image_channels
 
 __all__ = ["WhitenedResNet"]
@@ -56,8 +63,9 @@ class WhitenedResNet(nn.Module):
     folded: bool = False
 
     def __post_init__(self) -> None:
-        for width in (self.stem_width, *self.widths):
-            check_channels("a convolution", width)
+        check_channels("stem_width", self.stem_width)
+        check_widths(self.widths)
+        check_norm_options(self.norm_epsilon, self.norm_momentum)
         check_classes(self.num_classes)
         check_activation(self.act)
         check_dtype(self.dtype)
@@ -68,6 +76,11 @@ class WhitenedResNet(nn.Module):
     def parts(self) -> list[str]:
         """The parts that ``frozen`` can name."""
         return ["stem", *(f"stage{i}" for i in range(1, len(self.widths) + 1))]
+
+    @property
+    def head_init(self) -> nn.initializers.Initializer:
+        """Logits of a standard deviation near 1 / sqrt(width): small ones at the start train faster."""
+        return nn.initializers.variance_scaling(1 / self.widths[-1], "fan_in", "uniform")
 
     @property
     def pooled_norms(self) -> tuple[str, ...]:
@@ -107,9 +120,8 @@ class WhitenedResNet(nn.Module):
         x = jnp.max(x, (1, 2)).astype(wide)
         if self.num_classes == 0:
             return x
-        # Logits of a standard deviation near 1 / sqrt(width): small ones at the start train faster.
-        init = nn.initializers.variance_scaling(1 / x.shape[-1], "fan_in", "uniform")
-        return nn.Dense(self.num_classes, use_bias=False, dtype=wide, kernel_init=init, name="head")(x)
+        head = nn.Dense(self.num_classes, use_bias=False, dtype=wide, kernel_init=self.head_init, name="head")
+        return head(x)
 
     @nn.nowrap
     def _stage(self, name: str, width: int, x: jax.Array, *, train: bool) -> jax.Array:

@@ -1,9 +1,12 @@
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jax_resnet import checkpoint
+from jax_resnet.models import create_model
 from tests.checkpoint.common import CONFIG, assert_equal, at, largest_file
 
 
@@ -103,6 +106,45 @@ def test_when_all_are_broken_it_says_so(run, state):
 def test_errors_say_what_there_is(run, path, which, message):
     with pytest.raises(checkpoint.CheckpointError, match=message):
         checkpoint.restore(run / path, which)
+
+
+def test_a_step_may_be_text_as_a_command_line_gives_it(run):
+    assert_equal(checkpoint.restore(run, "4").variables, checkpoint.restore(run, 4).variables)
+
+
+def test_a_run_folder_may_be_called_checkpoints(run, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("other") / "checkpoints"
+    shutil.copytree(run, folder)
+    assert_equal(checkpoint.restore(folder).variables, checkpoint.restore(run).variables)
+    inside = checkpoint.restore(folder / "checkpoints")
+    assert_equal(inside.variables, checkpoint.restore(run).variables)
+
+
+@pytest.mark.parametrize("config", [{}, {"name": "resnet8"}, {"model": {}}, {"model": "resnet8"}])
+def test_a_config_without_a_network_is_refused_before_anything_is_written(tmp_path, state, config):
+    with pytest.raises(
+        checkpoint.CheckpointError, match=r'config\["model"\] has the arguments of create_model'
+    ):
+        checkpoint.save(tmp_path / "exported", state.variables, config)
+    assert not (tmp_path / "exported").exists()
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ({"name": "mnist_cnn"}, ""),
+        ({"name": "resnet8"}, "it has 3 residual blocks, the weights are those of 0"),
+    ],
+)
+def test_a_config_of_another_kind_of_network_is_refused(tmp_path, model, message):
+    network = create_model("mnist_cnn")
+    variables = network.init(jax.random.key(0), jnp.zeros((1, 28, 28, 1)), train=False)
+    checkpoint.save(tmp_path / "exported", variables, {"model": model})
+    if not message:
+        assert_equal(checkpoint.restore(tmp_path / "exported").variables["params"], variables["params"])
+        return
+    with pytest.raises(checkpoint.CheckpointError, match=message):
+        checkpoint.restore(tmp_path / "exported")
 
 
 def test_a_portable_checkpoint_round_trips(tmp_path, state):

@@ -104,6 +104,17 @@ def test_command_there_and_back(weights: Path, tmp_path: Path, capsys: pytest.Ca
     ]
 
 
+def test_a_header_whose_length_looks_like_a_web_page_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    safetensors.numpy.save_file({"x": np.ones(2, np.float32)}, path)
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    padded = int.from_bytes(b" <\0\0\0\0\0\0", "little")
+    header = content[8 : 8 + length] + b" " * (padded - length)
+    path.write_bytes(padded.to_bytes(8, "little") + header + content[8 + length :])
+    np.testing.assert_array_equal(read_state_dict(path)["x"], [1, 1])
+
+
 def test_command_options(tmp_path: Path) -> None:
     model = create_model("resnet14", shortcut="B", widths=(8, 16, 32))
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), np.zeros((1, 8, 8, 3)), train=False))
@@ -133,6 +144,9 @@ def test_command_options(tmp_path: Path) -> None:
         ("W out.safetensors --arch resnet20", 1, "the weights do not fit ResNet"),
         ("W out.safetensors --arch resnet14 --num-classes 10", 1, "linear.weight is (7, 64), not (10, 64)"),
         (". out.safetensors", 1, "holds no checkpoint"),
+        (". out.safetensors --arch resnet14", 2, "--arch is for files of weights: a checkpoint knows"),
+        (". out.safetensors --num-classes 7", 2, "--num-classes is for files of weights"),
+        (". out.safetensors --option depth=3", 2, "--option is for files of weights"),
     ],
 )
 def test_command_tells_what_is_wrong(

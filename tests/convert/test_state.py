@@ -10,6 +10,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jax_resnet.convert import STYLES, count_classes, find_style, from_torch, to_torch
 from jax_resnet.convert.template import template
+from jax_resnet.convert.unwrap import find_entry
 from jax_resnet.models import create_model, list_models
 
 # A thousand layers to trace, or a quarter of a gigabyte to move.
@@ -167,10 +168,28 @@ def test_classes_and_style_are_found(state_dict: dict[str, np.ndarray]) -> None:
     assert count_classes({"state_dict": state_dict}, model) == 10
     assert find_style(state_dict, create_model("resnet20")) == "pytorch_cifar"
     del state_dict["linear.bias"]
+    assert count_classes(state_dict, model) == 10  # as of a head without bias
+    del state_dict["linear.weight"]
     with pytest.raises(
-        ValueError, match=r"no linear head: none of classifer\.bias, fc\.bias, linear\.bias is there"
+        ValueError, match=r"no linear head: none of classifer\.weight, fc\.weight, linear\.weight is there"
     ):
         count_classes(state_dict, model)
+
+
+def test_bfloat16_is_written_in_a_type_that_torch_takes() -> None:
+    model = create_model("resnet8")
+    variables = jax.tree.map(lambda x: x.astype(ml_dtypes.bfloat16), numbers(model))
+    state_dict = to_torch(variables, model)
+    assert {array.dtype for array in state_dict.values()} == {np.dtype(np.float32), np.dtype(np.int64)}
+
+
+@pytest.mark.parametrize(
+    ("name", "found"), [("optimal_model", True), ("upgraded", True), ("optimizer", False)]
+)
+def test_words_within_names_of_entries_are_no_optimizers(
+    state_dict: dict[str, np.ndarray], name: str, found: bool
+) -> None:
+    assert (find_entry({name: state_dict}).name == name) is found
 
 
 def test_mismatches_are_named(state_dict: dict[str, np.ndarray]) -> None:

@@ -1,11 +1,12 @@
 """Networks of absurd size are refused before anything is built."""
 
+from functools import partial
 from typing import Any
 
 import pytest
 
 from jax_resnet.errors import JaxResnetError
-from jax_resnet.models import create_model
+from jax_resnet.models import GroupNorm, create_model
 
 
 @pytest.mark.parametrize(
@@ -25,6 +26,20 @@ from jax_resnet.models import create_model
         ({"name": "resnet18", "stage_sizes": 3}, "stage_sizes has one integer per stage"),
         ({"name": "resnet18", "stage_sizes": (2, 0)}, "a stage size is an integer of at least 1, not 0"),
         ({"name": "resnet18", "widths": (64, 1.5, 2, 3)}, "a width is an integer of at least 1, not 1.5"),
+        ({"name": "airbench94", "widths": 5}, "widths has one integer per stage"),
+        ({"name": "airbench94", "widths": ()}, "widths has one integer per stage"),
+        ({"name": "wrn_16_0"}, "a wide ResNet has 6n\\+4 layers, widened at least 1 times"),
+        ({"name": "resnet20", "norm_epsilon": -1.0}, "norm_epsilon is a number from 0 on, not -1.0"),
+        ({"name": "airbench94", "norm_epsilon": "x"}, "norm_epsilon is a number from 0 on, not 'x'"),
+        ({"name": "resnet20", "norm_momentum": 5.0}, "norm_momentum is a number from 0 to 1, not 5.0"),
+        ({"name": "resnet20", "dtype": None}, "dtype is a floating-point type"),
+        ({"name": "resnet20", "norm": None}, "norm is a class or a function that makes a normalization"),
+        ({"name": "resnet20", "norm": "group"}, "norm is a class or a function .* not str"),
+        ({"name": "resnet20", "norm": GroupNorm(8)}, "norm is a class or a function .* not GroupNorm"),
+        (
+            {"name": "resnet20", "norm": partial(GroupNorm, epsilon=1.0)},
+            "norm gets its epsilon from the network",
+        ),
         ({"name": "resnet50", "base_width": 1, "widths": (16,) * 4}, "it is at least 4 here"),
     ],
 )

@@ -1,5 +1,6 @@
 """Options of networks: each does what it says, and wrong ones are refused."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -9,7 +10,9 @@ import pytest
 from flax import linen as nn
 from flax.traverse_util import flatten_dict
 
-from jax_resnet.models import BasicBlock, create_model, list_models
+from jax_resnet.errors import ModelError
+from jax_resnet.layers.pool import average_pool
+from jax_resnet.models import BasicBlock, GroupNorm, create_model, list_models
 from tests.helpers.quick import jit, trained
 
 TINY: dict[str, Any] = {"stage_sizes": (1, 2), "widths": (16, 32)}
@@ -150,7 +153,10 @@ def test_drop_path_rises_with_depth() -> None:
     [
         ({"name": "resnet21"}, "6n\\+2 layers; did you mean resnet20 or resnet26"),
         ({"name": "resnet-18"}, "no network is called 'resnet-18'; did you mean .*resnet18"),
-        ({"name": "wrn_17_4"}, "a wide ResNet has 6n\\+4 layers; did you mean wrn_16_4 or wrn_22_4"),
+        (
+            {"name": "wrn_17_4"},
+            "has 6n\\+4 layers, widened at least 1 times; did you mean wrn_16_4 or wrn_22_4",
+        ),
         ({"name": None}, "the name of a network is a string, such as 'resnet20', not None"),
         ({"name": ["resnet20"]}, "the name of a network is a string"),
         ({"name": "xyz"}, "list_models\\(\\) has the names"),
@@ -223,3 +229,41 @@ def test_list_models_takes_a_pattern() -> None:
     for unlisted in ("resnet62", "wrn_22_8", "resnext29_4x32d", "preact_resnet20", "plain14"):
         assert unlisted not in names
         create_model(unlisted)
+
+
+def test_a_deep_stem_that_is_not_activated_normalizes_its_first_convolutions() -> None:
+    options = {"stem": "imagenet_d", "activate_stem": False, **TINY}
+    model = create_model("preact_resnet18", **options)
+    images = jnp.zeros((1, 32, 32, 3))
+    params = jax.eval_shape(lambda: model.init(jax.random.key(0), images, train=False))["params"]
+    stem = {name for name in params if name.startswith("stem")}
+    assert stem == {"stem_conv1", "stem_norm1", "stem_conv2", "stem_norm2", "stem_conv3"}
+
+
+@pytest.mark.parametrize("name", ["mnist_cnn", "mnist_preact_resnet"])
+def test_images_of_another_size_than_the_weights_are_one_line(name: str) -> None:
+    model = create_model(name)
+    variables = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 28, 28, 1)), train=False))
+    with pytest.raises(ModelError, match="weights are for images of another size than 32x32"):
+        jax.eval_shape(lambda v: model.apply(v, jnp.zeros((1, 32, 32, 1)), train=False), variables)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
+@pytest.mark.parametrize("options", [{"shortcut": "D"}, {"norm": partial(GroupNorm, num_groups=8)}])
+def test_no_dtype_is_promoted(dtype: str, options: dict[str, Any]) -> None:
+    model = create_model("resnet20", dtype=dtype, **TINY, **options)
+    images = IMAGES.astype(dtype)
+
+    def run() -> Any:
+        variables = model.init(jax.random.key(0), images, train=False)
+        return model.apply(variables, images, train=True, mutable=["batch_stats"])[0]
+
+    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
+        assert jax.eval_shape(run).dtype == jnp.float32
+
+
+def test_average_pools_are_flaxs() -> None:
+    for shape in ((2, 8, 8, 3), (2, 7, 5, 3)):
+        x = jax.random.normal(jax.random.key(0), shape)
+        expected = nn.avg_pool(x, (2, 2), (2, 2), "SAME", count_include_pad=False)
+        np.testing.assert_allclose(average_pool(x, 2), expected, rtol=1e-6)

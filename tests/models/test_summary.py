@@ -4,11 +4,14 @@ import doctest
 import os
 import subprocess
 import sys
+from functools import partial
 
+import jax
+import jax.numpy as jnp
 import pytest
 from flax import linen as nn
 
-from jax_resnet.models import create_model, summary
+from jax_resnet.models import GroupNorm, create_model, summary
 from jax_resnet.models.__main__ import main
 from jax_resnet.models.summary import Layer
 
@@ -176,3 +179,9 @@ def test_the_examples_are_right() -> None:
     result = doctest.testmod(module)
     assert result.attempted > 0
     assert result.failed == 0
+
+
+def test_group_norms_are_counted_once():
+    model = create_model("resnet8", norm=partial(GroupNorm, num_groups=8))
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), train=False))
+    assert summary(model).parameters == sum(leaf.size for leaf in jax.tree.leaves(shapes["params"]))

@@ -96,6 +96,17 @@ def test_another_class_count_has_a_new_head_on_the_same_network(folder: Path) ->
     assert not np.array_equal(fresh["kernel"], kept["kernel"])
 
 
+def test_a_head_without_bias_has_a_new_one_drawn_as_the_network_draws_it() -> None:
+    model, variables, card = load_pretrained("airbench94.cifar10", num_classes=4, key=jax.random.key(1))
+    (name,) = variables["params"]["head"]
+    kernel = variables["params"]["head"][name]
+    assert (name, kernel.shape) == ("kernel", (256, 4))
+    drawn = model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), train=False)["params"]["head"]["kernel"]
+    assert np.abs(kernel).max() == pytest.approx(np.abs(drawn).max(), rel=0.05)
+    images = card.preprocess(IMAGES)
+    assert model.apply(variables, images, train=False).shape == (3, 4)
+
+
 def test_no_head(folder: Path) -> None:
     model, variables, card = load_pretrained("tiny.digits", num_classes=0, folder=folder)
     assert "head" not in variables["params"]

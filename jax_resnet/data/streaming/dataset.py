@@ -56,7 +56,8 @@ def open_streamed(
         folder: Holds ``train/CLASS/*.jpg`` and so on, or ``dataset_info.json``.
         image_size: Height and width of the images that batches hold, in pixels.
         workers: Number of processes that decode; 0 for threads of this process.
-        parts: The splits that are needed; without "train", the test split stands in its place.
+        parts: The splits that are needed. Without "train" the test split stands in its place, and with
+            nothing else it in that of the test split.
         skip_unreadable: Whether to decode every image first and to leave out those that cannot be.
         report: Called with one line each about what is left out.
 
@@ -79,7 +80,10 @@ def open_streamed(
     }
     if skip_unreadable and is_prepared(folder):
         opened = {part: _without_unreadable(split, report) for part, split in opened.items()}
-    test = opened.get("test") or opened["val"]
+    for_test = [part for part in ("test", "val", "train") if part in opened]
+    if not for_test:
+        raise DataError(f"{folder} has no {' and no '.join(parts)}")
+    test = opened[for_test[0]]
     return Dataset(
         name,
         train=opened.get("train", test),

@@ -114,14 +114,16 @@ def read_folder(
         if name in parts and (name == "train" or part.has_classes(classes)):
             splits[name] = part.read(classes, skip_unreadable, report)
     if not set(splits) - {"train"} and set(parts) - {"train"}:
-        raise DataError(f"{root} has neither val nor test with class folders, to test on: see {LAYOUT}")
+        wanted = " or ".join(part for part in parts if part != "train")
+        raise DataError(f"{root} has no {wanted} with class folders, to test on: see {LAYOUT}")
     _report(root, splits, classes, report)
     return splits, classes
 
 
 def _classes(root: Path, present: Mapping[str, "_Part"]) -> tuple[str, ...]:
     if "train" not in present:
-        return tuple(sorted({name for part in present.values() for name in part.class_names()}))
+        labeled = [part for part in present.values() if part.annotated or part.subfolders != ("images",)]
+        return tuple(sorted({name for part in labeled for name in part.class_names()}))
     classes = present["train"].class_names()
     if len(classes) < 2:
         held = f" ({classes[0]})" if classes else ""

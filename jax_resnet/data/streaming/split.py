@@ -74,7 +74,7 @@ class StreamedSplit:
 
     @property
     def fingerprint(self) -> str:
-        """A text that changes with the examples or their order."""
+        """A text that changes with the source and with the number of its examples that are here."""
         return f"{len(self)} of {self.source.fingerprint}"
 
     @property

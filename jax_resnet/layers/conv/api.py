@@ -48,7 +48,8 @@ def conv_general_dilated(
     what ``conv_implementation`` describes. All other convolutions go to ``jax.lax.conv_general_dilated``
     unchanged. Derivatives of any order, ``vmap``, ``jit``, remat and ``jax.export`` work as with ``lax``;
     an exported program contains XLA's operations only. Where ``jit`` spreads a convolution over devices, it
-    is plain JAX; inside ``shard_map`` and ``pmap`` each device runs its own.
+    is plain JAX; inside ``shard_map`` and ``pmap`` each device runs its own. Under ``vmap`` over weights
+    several members may share one convolution on CPU: NaN or infinity in one can then reach the others.
 
     Args:
         lhs: Images, ``(n, height, width, groups * i)``.

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 
+from jax_resnet.errors import ModelError
 from jax_resnet.layers.conv.api import as_spec, conv_general_dilated
 from jax_resnet.layers.conv.native import can_use, native_conv_bias
 from jax_resnet.layers.conv.plain import plain_conv
@@ -51,7 +52,12 @@ def conv_bias(
 
     Returns:
         Images, ``(n, new height, new width, o)``, of the dtype of ``x``.
+
+    Raises:
+        ModelError: The bias has another shape.
     """
+    if bias.shape != w.shape[-1:]:
+        raise ModelError(f"bias has one number for each of {w.shape[-1]} channels, not shape {bias.shape}")
     requested, _ = requested_implementation()
     added = [] if residual is None else [residual]
     bias = bias.astype(wide_dtype(x.dtype))

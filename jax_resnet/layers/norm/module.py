@@ -88,6 +88,6 @@ class BatchNorm(nn.Module):
             y, mean, var = normalize(wide, scale, bias, wide_residual, self.epsilon, relu, axis_name)
         if self.is_mutable_collection("batch_stats") and not self.is_initializing():
             for running, batch in ((running_mean, mean), (running_var, var * (n / (n - 1)))):
-                moved = self.momentum * running.value + (1 - self.momentum) * batch
+                moved = self.momentum * running.value.astype(batch.dtype) + (1 - self.momentum) * batch
                 running.value = moved.astype(running.value.dtype)
         return y.astype(dtype)

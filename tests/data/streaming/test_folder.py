@@ -1,4 +1,5 @@
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -99,6 +100,24 @@ def test_tiny_imagenet_is_read_through_its_annotations(tmp_path):
     assert splits["val"].read(1)[1] == 0
 
 
+def test_tiny_imagenet_without_its_training_images_is_tested_on_what_has_labels(tmp_path):
+    tiny_imagenet(tmp_path)
+    shutil.rmtree(tmp_path / "train")
+    splits, classes = read_folder(tmp_path, parts=("val", "test"))
+    assert classes == ("n00", "n01", "n02")
+    assert set(splits) == {"val"}
+
+
+def test_any_of_the_splits_is_read_by_itself(tmp_path):
+    write(tmp_path, *(f"{part}/{name}/1.png" for part in ("train", "val") for name in "ab"))
+    for part in ("train", "val"):
+        dataset = open_streamed("t", tmp_path, image_size=8, workers=0, parts=(part,))
+        assert len(dataset.test) == len(dataset.train) == 2
+        assert dataset.val is None
+    with pytest.raises(DataError, match=" has no test with class folders, to test on"):
+        open_streamed("t", tmp_path, image_size=8, workers=0, parts=("test",))
+
+
 def test_annotations_that_do_not_fit_are_named(tmp_path):
     tiny_imagenet(tmp_path)
     annotations = tmp_path / "val/val_annotations.txt"
@@ -180,8 +199,8 @@ def test_a_class_without_images_in_a_split_is_reported(tmp_path):
             ["train/a/1.png", "train/b/1.png", "val/a/1.txt"],
             r"val holds no images \(1 without an image's ending\)",
         ),
-        (["train/a/1.png", "train/b/1.png", "val/1.png"], "neither val nor test with class folders"),
-        (["train/a/1.png", "train/b/1.png"], "neither val nor test with class folders"),
+        (["train/a/1.png", "train/b/1.png", "val/1.png"], "has no val or test with class folders"),
+        (["train/a/1.png", "train/b/1.png"], "has no val or test with class folders"),
     ],
 )
 def test_a_folder_of_another_layout_is_named(tmp_path, names, message):
