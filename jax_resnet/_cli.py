@@ -43,19 +43,23 @@ class FlagParser(argparse.ArgumentParser):
         raise UsageError(f"{message} (--help lists the flags)")
 
 
-@contextlib.contextmanager
-def quiet_on_closed_pipe() -> Iterator[None]:
-    """Ends the process without a traceback when nobody reads its output any more, as with ``| head -1``.
+def _prepare_streams() -> None:
+    """Closed streams swallow what is written to them, and characters that a stream cannot encode are escaped.
 
-    Closed streams swallow what is written to them, and characters that a stream's encoding lacks are escaped:
-    a name of a file is no reason to lose what was computed.
+    The name of a file is no reason to lose what was computed.
     """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - until the process ends
-        elif hasattr(stream, "reconfigure"):
+        elif stream.errors == "strict" and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+
+
+@contextlib.contextmanager
+def quiet_on_closed_pipe() -> Iterator[None]:
+    """Ends the process without a traceback when nobody reads its output any more, as with ``| head -1``."""
+    _prepare_streams()
     try:
         try:
             yield

@@ -32,7 +32,7 @@ class DataError(JaxResnetError):
 
 
 class DatasetNameError(DataError, ValueError):
-    """A name that is none of the data sets'."""
+    """An unknown name of a data set."""
 
 
 class AugmentError(JaxResnetError, ValueError):

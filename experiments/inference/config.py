@@ -68,7 +68,7 @@ class EvaluateConfig(DataSource):
     batch_size: int = setting(500, "Images per step; the results do not depend on it.", above=0)
     out: str | None = setting(
         None,
-        "Folder for evaluation.json and confusion.png (default: evaluations/WEIGHTS-DATASET-TTA).",
+        "Folder for evaluation.json and confusion.png (default: evaluations/WEIGHTS-DATASET, then --tta).",
         common=True,
         metavar="FOLDER",
     )

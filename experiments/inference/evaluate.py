@@ -88,7 +88,7 @@ def evaluate_weights(config: EvaluateConfig, console: Console) -> dict[str, Any]
     summary = {
         "arch": network.name,
         "weights": config.named,
-        "which": config.network.which,
+        "which": config.network.which if network.config.get("config") else None,  # of a run alone
         "settings": network.config.get("config"),  # of the run, by which others know it again
         "dataset": dataset.name,
         "images": result.images,
@@ -116,7 +116,7 @@ def evaluate_weights(config: EvaluateConfig, console: Console) -> dict[str, Any]
 
 
 def default_folder(config: EvaluateConfig) -> str:
-    """The folder without ``--out``: one for every combination of weights, checkpoint, data and ``--tta``."""
+    """The folder without ``--out``: named after the weights, ``--which last``, the data and ``--tta``."""
     path = Path(config.named)
     weights = path.stem if path.is_file() else run_name(path)
     data = "" if weights.endswith(f".{config.dataset}") else f"-{config.dataset}"

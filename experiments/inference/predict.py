@@ -71,6 +71,7 @@ def predict_images(config: PredictConfig) -> dict[str, str]:
 
     Raises:
         ConfigError: An invalid setting.
+        ExperimentError: The weights hold NaN or infinity, or give probabilities that are not finite.
         jax_resnet.errors.CheckpointError: The checkpoint cannot be read.
     """
     config.check()

@@ -83,9 +83,10 @@ def publish(config: PublishConfig, console: Console) -> Card:
         card = parse_card(_card(name, run, origin, path, data, result).to_json())
         (Path(draft) / (name + CARD)).write_text(card.to_json(), encoding="utf-8")
         load_pretrained(name, folder=draft)
-        # Both are on the disk before one of them takes its place.
+        # Both are written before one takes its place. The stack ends in reverse order: the card, which says
+        # that they are published, comes last.
         with ExitStack() as drafts:
-            for suffix in (WEIGHTS, CARD):
+            for suffix in (CARD, WEIGHTS):
                 beside = drafts.enter_context(replacing(target / (name + suffix)))
                 shutil.copyfile(Path(draft) / (name + suffix), beside)
     _print_margin(result, console)

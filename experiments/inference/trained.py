@@ -73,18 +73,17 @@ def open_network(path: str, config: NetworkConfig, say: Callable[[str], None]) -
 
 
 def _open(path: str, config: NetworkConfig, say: Callable[[str], None]) -> TrainedNetwork:
+    is_run = Path(path).is_dir() and not checkpoint.is_checkpoint(Path(path))
+    if config.which != NetworkConfig().which and not is_run:
+        raise ConfigError(f"--which {config.which} is for a run, not for {path}: leave it out")
     if is_pretrained(path):
-        _check_one_checkpoint(path, config)
         return _known(path, config, _open_pretrained(path))
     say_if_hidden(path, say)
     if Path(path).is_dir():
-        if checkpoint.is_checkpoint(Path(path)):
-            _check_one_checkpoint(path, config)
         model, variables, written = checkpoint.restore(
             path, config.which, on_broken=lambda step, reason: say(f"checkpoint {step} is damaged: {reason}")
         )
         return _known(path, config, TrainedNetwork(written["model"]["name"], model, variables, written))
-    _check_one_checkpoint(path, config)
     if config.arch is None:
         raise ConfigError("--arch NAME is needed: a file of weights does not name its network")
     arguments: dict[str, Any] = {"name": config.arch, "stem": config.stem}
@@ -100,11 +99,6 @@ def _open(path: str, config: NetworkConfig, say: Callable[[str], None]) -> Train
     arguments["num_classes"] = count_outputs(variables) or 0
     model = model.clone(num_classes=arguments["num_classes"])
     return TrainedNetwork(config.arch, model, variables, {"model": arguments})
-
-
-def _check_one_checkpoint(path: str, config: NetworkConfig) -> None:
-    if config.which != NetworkConfig().which:
-        raise ConfigError(f"--which {config.which} is for a run, not for {path}: leave it out")
 
 
 def _known(path: str, config: NetworkConfig, network: TrainedNetwork) -> TrainedNetwork:

@@ -6,7 +6,7 @@ from experiments.program.errors import ConfigError
 
 __all__ = ["check_packages", "why_not_imported"]
 
-# Of a training they record and draw: it must not come upon their absence at its end.
+# What a training records and draws with: a missing one must show at its start, not at its end.
 RECORDS = ("matplotlib", "tensorboardX")
 OURS = ("experiments", "jax_resnet")
 

@@ -78,7 +78,8 @@ def _dataset(run: Run, others: Sequence[Run]) -> str:
     if name == FOLDER and (folder := run.setting("data_dir")):
         folders = {other.setting("data_dir") for other in others if other.setting("dataset") == FOLDER}
         shared = sum(Path(other).name == Path(folder).name for other in folders if other) > 1
-        return f"the images in {printable(folder if shared else Path(folder).name, NAME_LENGTH)}"
+        shown = folder if shared else Path(folder).name
+        return f"the images in {printable(shown[-NAME_LENGTH:], NAME_LENGTH)}"
     return DATASETS[name].title if name in DATASETS else printable(name, NAME_LENGTH)
 
 

@@ -144,6 +144,7 @@ def _reduce(run: Run, folder: Path) -> SmallRun:
 def _write(run: SmallRun) -> None:
     """Writes the run beside its place, then there: a full disk or a kill leaves what was there before."""
     draft, old = (run.folder.with_name(f".{run.folder.name}.{kind}") for kind in ("tmp", "old"))
+    _put_back(old, run.folder)  # after a kill between the renames below
     try:
         for folder in (draft, old):
             shutil.rmtree(folder, ignore_errors=True)
@@ -154,8 +155,14 @@ def _write(run: SmallRun) -> None:
             run.folder.rename(old)
         draft.rename(run.folder)
     finally:
+        _put_back(old, run.folder)
         for folder in (draft, old):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _put_back(old: Path, place: Path) -> None:
+    if old.exists() and not place.exists():
+        old.rename(place)
 
 
 def _evaluation(run: Run) -> dict[str, bytes]:
@@ -177,7 +184,7 @@ def _evaluation(run: Run) -> dict[str, bytes]:
         compared_settings(run.settings),
     ):
         raise ConfigError(f"{path} is not of this run; remove it, or evaluate again")
-    if content.get("which", "best") != "best":
+    if (content.get("which") or "best") != "best":
         raise ConfigError(
             f"{path} is of the last checkpoint, not of the one that is reported; evaluate again"
         )

@@ -22,7 +22,8 @@ SHOWN_APART = frozenset({"arch", "recipe", "dataset", "data_dir"})
 def training_command(settings: Settings, seeds: Sequence[int | None] = (), typed: Sequence[str] = ()) -> str:
     """The command that repeats runs with these settings: one network, all seeds.
 
-    It is made from settings, not from the command line that was typed: the network of a comparison gets a
+    It is made from settings, not from the command line that was typed, which tells only whether a value took
+    the place of ``auto``: the network of a comparison gets a
     command of its own, and a recipe that changed since shows what it was.
 
     Args:
@@ -54,7 +55,11 @@ def changed_flags(settings: Settings, typed: Sequence[str] = ()) -> list[str]:
         typed: The flags of the command line. What a run chose itself for a recipe's ``auto`` is left out: its
             machine's choice. What was typed instead of ``auto`` is not.
     """
-    flags_typed = {word.partition("=")[0] for word in typed}
+    flags_typed = {
+        word.partition("=")[0]
+        for word, following in zip(typed, [*typed[1:], ""], strict=True)
+        if "auto" not in (following, word.partition("=")[2])
+    }
     recipe = _recipe_settings(settings)
     applicable = applicable_settings(settings)
     words = []

@@ -65,7 +65,7 @@ class RunFolder:
             str(path.absolute()).encode()
         except UnicodeEncodeError:
             raise ExperimentError(
-                f"--workdir {printable(str(path.absolute()))} is not UTF-8, as checkpoints need it: rename it"
+                f"--workdir {printable(str(path.absolute()))} is not UTF-8, which checkpoints need: rename it"
             ) from None
         try:
             path.mkdir(parents=True, exist_ok=True)

@@ -78,5 +78,6 @@ def check_same(config: Config, folder: Path) -> None:
             if old != new and new != "auto":  # auto takes what the run chose
                 raise ConfigError(
                     f"the run in {folder} was started with {flag_of(field.name)} {old}, not {new}: "
-                    "resume it without that flag, or start another in a new --workdir"
+                    "resume it without that flag (with the old value where a recipe has changed since), or "
+                    "start another in a new --workdir"
                 )

@@ -37,7 +37,7 @@ def resolve_dtype(config: Config, console: Console) -> Config:
 
 @functools.cache  # runs over seeds and networks that are compared are of one type
 def _choose() -> tuple[str, str]:
-    """The faster type, and what says so."""
+    """The faster type, and the measurement behind it."""
     if jax.default_backend() != "cpu":
         return "bf16", f"on {jax.default_backend()}"
     f32, bf16 = (convolution_seconds(dtype) for dtype in (jnp.float32, jnp.bfloat16))

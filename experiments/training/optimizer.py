@@ -46,7 +46,7 @@ def make_optimizer(config: OptimConfig, schedule: optim.Schedule) -> optax.Gradi
     """The optimizer; its ``init`` raises ConfigError for names of no parameter, or of frozen ones alone."""
     mask = _decay_mask(config)
     if config.optimizer in ("sgd", "muon"):
-        # Muon's kernels get their norm at the end of all: what scales updates would scale that, too.
+        # Muon scales kernels to their norm last: --rates would scale that step, too.
         make = optim.sgd if config.optimizer == "sgd" else partial(optim.muon, normalize=False)
         tx = make(
             schedule,
@@ -74,9 +74,9 @@ def make_optimizer(config: OptimConfig, schedule: optim.Schedule) -> optax.Gradi
         parts.append(optim.warm_up_by_error(config.warmup_error))
     if config.on_nan == "rollback":  # without it the state is as it always was: old checkpoints fit
         parts.append(optim.scale_by_rate_factor())
-    if config.optimizer == "muon":
-        parts.append(optim.normalize_filters())
     tx = optax.chain(*parts) if len(parts) > 1 else tx
+    if config.optimizer == "muon":
+        tx = optim.then_normalize(tx)
     return _checking_names(optim.freeze(tx, *config.freeze) if config.freeze else tx, config)
 
 
@@ -101,7 +101,7 @@ def _checking_names(tx: optax.GradientTransformation, config: OptimConfig) -> op
                         "none takes back a recipe's)"
                     )
         if config.optimizer == "muon":
-            for name in config.decay_coefficients():
+            for name in (name for name, decay in config.decay_coefficients().items() if decay):
                 named = zip(jax.tree.leaves(params), matched("--decays", [name]), strict=True)
                 if any(own and p.ndim >= 4 for p, own in named):
                     raise ConfigError(

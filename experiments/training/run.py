@@ -158,7 +158,7 @@ def test_checkpoint(
         size = experiment.config.run.eval_batch_size
         result = evaluate(experiment.steps.evaluate, variables, images, size, advance)
     if not math.isfinite(result.loss):
-        raise diverged(experiment, step, f"the test loss of the {which} checkpoint")
+        raise diverged(experiment, step, f"the test loss of the {which} checkpoint", loop.metrics.rate_factor)
     loop.folder.log(
         {
             "kind": "test",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 from experiments.program.console import Console
-from experiments.program.errors import ConfigError, Preempted
+from experiments.program.errors import ConfigError, ExperimentError, Preempted
 from experiments.runs.reading import UnreadableError, read_json
 from experiments.runs.schema import COUNT, FRACTION, read_checked
 from experiments.settings.config import Config
@@ -37,6 +37,8 @@ def run_all(configs: Sequence[Config], console: Console) -> list[dict[str, Any]]
     """
     for config in configs:
         config.check()
+    if configs[0].run.resume:
+        _check_begun(configs)
     summaries = []
     for number, config in enumerate(configs, 1):
         console.line(f"run {number} of {len(configs)}: {config.workdir}")
@@ -46,6 +48,21 @@ def run_all(configs: Sequence[Config], console: Console) -> list[dict[str, Any]]
             summary = run_or_resume(config, console)
         summaries.append(summary)
     return summaries
+
+
+def _check_begun(configs: Sequence[Config]) -> None:
+    """Checks that there is something to resume, and that it was begun with these settings.
+
+    Raises:
+        ExperimentError: There is nothing.
+        ConfigError: Other settings.
+    """
+    if not broadcast_from_primary(lambda: any(saved_config(config.workdir) for config in configs)):
+        raise ExperimentError(
+            f"no run in {configs[0].workdir.parent} to resume: leave --resume out to start one"
+        )
+    for config in configs:
+        check_same(config, config.workdir)
 
 
 @dataclasses.dataclass(frozen=True)

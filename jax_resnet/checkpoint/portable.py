@@ -87,7 +87,7 @@ def save(path: str | os.PathLike[str], variables: Mapping[str, Any], config: Map
 
 def restore(
     path: str | os.PathLike[str],
-    which: Literal["best", "last"] | int = "best",
+    which: Literal["best", "last"] | int | str = "best",
     on_broken: Callable[[int, str], None] | None = None,
 ) -> Restored:
     """Reads a network back: on any device, without optimizer, training state or original topology.
@@ -107,7 +107,7 @@ def restore(
     Args:
         path: A run's folder, a folder that ``save`` wrote, or the checkpoint of a step.
         which: The checkpoint of a run: "best" on the validation set (the last one, if the run had none),
-            "last", or the one of a step.
+            "last", or the one of a step, a number or its text.
         on_broken: Called with step and reason of each checkpoint that is passed over; without it, each is a
             ``CheckpointWarning``.
 

@@ -16,7 +16,7 @@ def average_pool(x: jax.Array, size: int) -> jax.Array:
 
     def add(values: jax.Array) -> jax.Array:
         window = (1, size, size, 1)
-        zero = np.zeros((), values.dtype)  # a known one: of that alone JAX knows the derivative
+        zero = np.zeros((), values.dtype)  # JAX differentiates a sum over windows only from a known zero
         return jax.lax.reduce_window(values, zero, jax.lax.add, window, window, "SAME")
 
     return add(x) / add(jnp.ones((1, *x.shape[1:3], 1), x.dtype))

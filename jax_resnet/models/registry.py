@@ -161,7 +161,7 @@ PATTERNS: list[tuple[str, Callable[..., Row | None], str, tuple[str, ...]]] = [
     (
         r"wrn_(\d+)_(\d+)",
         wide_row,
-        "a wide ResNet has 6n+4 layers, widened at least 1 times",
+        "a wide ResNet has 6n+4 layers",
         ("wrn_16_4", "wrn_28_10", "wrn_40_4"),
     ),
 ]

@@ -79,7 +79,7 @@ class WhitenedResNet(nn.Module):
 
     @property
     def head_init(self) -> nn.initializers.Initializer:
-        """Logits of a standard deviation near 1 / sqrt(width): small ones at the start train faster."""
+        """Of the head: logits of a standard deviation near 1 / sqrt(width), as small ones train faster."""
         return nn.initializers.variance_scaling(1 / self.widths[-1], "fan_in", "uniform")
 
     @property

@@ -2,7 +2,7 @@
 
 from jax_resnet.optim.error_warmup import WarmUpState, warm_up_by_error
 from jax_resnet.optim.groups import decay_by_group, decay_mask, freeze, matching, scale_by_group
-from jax_resnet.optim.muon import muon, normalize_filters
+from jax_resnet.optim.muon import muon, normalize_filters, then_normalize
 from jax_resnet.optim.optimizers import ScalarOrSchedule, adam, sgd
 from jax_resnet.optim.rate_state import RateState, rate_factor, scale_by_rate_factor, with_rate_factor
 from jax_resnet.optim.schedules import (
@@ -36,6 +36,7 @@ __all__ = [
     "scale_by_group",
     "scale_by_rate_factor",
     "sgd",
+    "then_normalize",
     "warm_up_by_error",
     "warmup",
     "with_rate_factor",

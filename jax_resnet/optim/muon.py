@@ -10,7 +10,7 @@ from optax.contrib import MuonDimensionNumbers, scale_by_muon
 
 from jax_resnet.optim.optimizers import ScalarOrSchedule, sgd
 
-__all__ = ["muon", "normalize_filters"]
+__all__ = ["muon", "normalize_filters", "then_normalize"]
 
 # A kernel HWIO as a matrix: one column per output, whatever axes a loop over blocks puts in front.
 _AS_MATRIX = MuonDimensionNumbers(reduction_axis=(-4, -3, -2), output_axis=(-1,))
@@ -33,7 +33,7 @@ def muon(
     airbench94_muon. All other parameters, biases, BatchNorm's and the head, are ``sgd``'s at the same
     learning rate; ``scale_by_group({"head": ..., "bias": ...})`` after this gives them rates of their own,
     as they need. What scales the updates of kernels must come before the scaling to the norm, which is no
-    step: ``optax.chain(muon(0.24, normalize=False), scale_by_group({"stage1": 0.5}), normalize_filters())``.
+    step: ``then_normalize(optax.chain(muon(0.24, normalize=False), scale_by_group({"stage1": 0.5})))``.
 
     Args:
         learning_rate: A number, or a schedule from the step to one; 0.24 in airbench94_muon.
@@ -42,7 +42,7 @@ def muon(
         iterations: Of Newton and Schulz.
         weight_decay: Of the parameters that SGD trains, see ``sgd``; kernels keep their norm.
         mask: See ``sgd``.
-        normalize: End with ``normalize_filters()``. False leaves that to the caller.
+        normalize: Scale the kernels to their norm. False leaves that to ``then_normalize``.
 
     Returns:
         An optax transformation.
@@ -55,6 +55,7 @@ def muon(
             weight_dimension_numbers=lambda tree: jax.tree.map(lambda _: _AS_MATRIX, tree),
         ),
         optax.scale_by_learning_rate(learning_rate),
+        optax.identity(),  # where the norm was: the states of earlier checkpoints fit
     )
     others = sgd(learning_rate, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay, mask=mask)
 
@@ -62,7 +63,18 @@ def muon(
         return jax.tree.map(lambda p: "kernels" if p.ndim >= 4 else "others", params)
 
     tx = optax.partition({"kernels": kernels, "others": others}, labels)
-    return optax.chain(tx, normalize_filters()) if normalize else tx
+    return then_normalize(tx) if normalize else tx
+
+
+def then_normalize(tx: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
+    """``optax.chain(tx, normalize_filters())`` with the state of ``tx`` alone."""
+    tx, last = optax.with_extra_args_support(tx), normalize_filters()
+
+    def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
+        updates, state = tx.update(updates, state, params, **extra)
+        return last.update(updates, optax.EmptyState(), params)[0], state
+
+    return optax.GradientTransformationExtraArgs(tx.init, update)
 
 
 def normalize_filters() -> optax.GradientTransformation:

@@ -28,7 +28,6 @@ from jax_resnet.models import GroupNorm, create_model
         ({"name": "resnet18", "widths": (64, 1.5, 2, 3)}, "a width is an integer of at least 1, not 1.5"),
         ({"name": "airbench94", "widths": 5}, "widths has one integer per stage"),
         ({"name": "airbench94", "widths": ()}, "widths has one integer per stage"),
-        ({"name": "wrn_16_0"}, "a wide ResNet has 6n\\+4 layers, widened at least 1 times"),
         ({"name": "resnet20", "norm_epsilon": -1.0}, "norm_epsilon is a number from 0 on, not -1.0"),
         ({"name": "airbench94", "norm_epsilon": "x"}, "norm_epsilon is a number from 0 on, not 'x'"),
         ({"name": "resnet20", "norm_momentum": 5.0}, "norm_momentum is a number from 0 to 1, not 5.0"),

@@ -155,7 +155,7 @@ def test_drop_path_rises_with_depth() -> None:
         ({"name": "resnet-18"}, "no network is called 'resnet-18'; did you mean .*resnet18"),
         (
             {"name": "wrn_17_4"},
-            "has 6n\\+4 layers, widened at least 1 times; did you mean wrn_16_4 or wrn_22_4",
+            "a wide ResNet has 6n\\+4 layers; did you mean wrn_16_4 or wrn_22_4",
         ),
         ({"name": None}, "the name of a network is a string, such as 'resnet20', not None"),
         ({"name": ["resnet20"]}, "the name of a network is a string"),

@@ -68,10 +68,21 @@ def test_it_goes_with_groups_and_frozen_parameters():
 
 @pytest.mark.parametrize("factor", [0.1, 4.0])
 def test_what_scales_updates_leaves_the_norm_alone(factor):
-    tx = optax.chain(
-        optim.muon(0.01, normalize=False), optim.scale_by_group({"conv": factor}), optim.normalize_filters()
+    tx = optim.then_normalize(
+        optax.chain(optim.muon(0.01, normalize=False), optim.scale_by_group({"conv": factor}))
     )
     expected = optax.chain(optim.muon(0.01 * factor))
     for steps in (1, 12):
         found = stepped(tx, steps)["conv"]["kernel"]
         np.testing.assert_allclose(found, stepped(expected, steps)["conv"]["kernel"], rtol=1e-4, atol=1e-6)
+
+
+def test_its_state_is_that_of_earlier_checkpoints():
+    paths = {
+        jax.tree_util.keystr(path)
+        for path, _ in jax.tree_util.tree_leaves_with_path(
+            optim.muon(0.1).init(PARAMS), is_leaf=lambda x: isinstance(x, optax.EmptyState)
+        )
+    }
+    assert ".inner_states['kernels'].inner_state[2]" in paths
+    assert not [path for path in paths if not path.startswith(".inner_states")]

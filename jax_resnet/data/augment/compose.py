@@ -23,7 +23,7 @@ __all__ = ["Augment", "Flip", "Padding", "make_augment"]
 Flip = bool | Literal["alternating"]
 Padding = Literal["black", "mean", "reflect"]
 PADDINGS = ("black", "mean", "reflect")
-LARGEST = 2**15
+LARGEST = 2**15  # pixels, or operations: far above every image
 
 
 class Augment(Protocol):
@@ -98,7 +98,8 @@ def make_augment(
         ("cutout_size", cutout_size),
         ("size", size),
     ):
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LARGEST:
+        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+        if not whole or not 0 <= value <= LARGEST:
             raise AugmentError(f"{name} is a whole number from 0 to {LARGEST:,}, not {value!r}")
     if padding not in PADDINGS:
         raise AugmentError(f"padding is {', '.join(PADDINGS[:-1])} or {PADDINGS[-1]}, not {padding!r}")

@@ -56,8 +56,8 @@ def open_streamed(
         folder: Holds ``train/CLASS/*.jpg`` and so on, or ``dataset_info.json``.
         image_size: Height and width of the images that batches hold, in pixels.
         workers: Number of processes that decode; 0 for threads of this process.
-        parts: The splits that are needed. Without "train" the test split stands in its place, and with
-            nothing else it in that of the test split.
+        parts: The splits that are needed. Without "train" the test split is also the training split; where
+            "train" alone is named, it is also the test split.
         skip_unreadable: Whether to decode every image first and to leave out those that cannot be.
         report: Called with one line each about what is left out.
 

@@ -114,8 +114,9 @@ def read_folder(
         if name in parts and (name == "train" or part.has_classes(classes)):
             splits[name] = part.read(classes, skip_unreadable, report)
     if not set(splits) - {"train"} and set(parts) - {"train"}:
-        wanted = " or ".join(part for part in parts if part != "train")
-        raise DataError(f"{root} has no {wanted} with class folders, to test on: see {LAYOUT}")
+        wanted = [part for part in parts if part != "train"]
+        none = f"no {wanted[0]}" if len(wanted) == 1 else "neither val nor test"
+        raise DataError(f"{root} has {none} with class folders, to test on: see {LAYOUT}")
     _report(root, splits, classes, report)
     return splits, classes
 

@@ -71,7 +71,7 @@ def test_a_negative_alpha_is_refused():
 
 
 @pytest.mark.parametrize("alpha", [float("nan"), float("inf")])
-def test_an_alpha_that_is_no_number_is_refused(alpha):
+def test_an_alpha_that_is_not_finite_is_refused(alpha):
     with pytest.raises(AugmentError, match=f"alpha is above 0, or 0 for none, not {alpha}"):
         augment.make_mix(10, cutmix_alpha=alpha)
 

@@ -199,8 +199,8 @@ def test_a_class_without_images_in_a_split_is_reported(tmp_path):
             ["train/a/1.png", "train/b/1.png", "val/a/1.txt"],
             r"val holds no images \(1 without an image's ending\)",
         ),
-        (["train/a/1.png", "train/b/1.png", "val/1.png"], "has no val or test with class folders"),
-        (["train/a/1.png", "train/b/1.png"], "has no val or test with class folders"),
+        (["train/a/1.png", "train/b/1.png", "val/1.png"], "neither val nor test with class folders"),
+        (["train/a/1.png", "train/b/1.png"], "neither val nor test with class folders"),
     ],
 )
 def test_a_folder_of_another_layout_is_named(tmp_path, names, message):

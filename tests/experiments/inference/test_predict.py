@@ -109,7 +109,7 @@ def test_names_of_any_bytes_are_read_from_a_list_and_bad_ones_listed(finished, f
     assert b"Traceback" not in done.stderr
 
 
-def test_weights_that_give_no_numbers(finished, files, tmp_path):
+def test_weights_with_nan_are_refused(finished, files, tmp_path):
     model, variables, _ = checkpoint.restore(finished)
     broken = jax.tree.map(lambda x: np.full_like(x, np.nan), variables)
     path = tmp_path / "nan.safetensors"

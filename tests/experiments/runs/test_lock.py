@@ -33,6 +33,6 @@ def test_where_the_file_system_has_no_locks_runs_are_possible(tmp_path, monkeypa
 
 def test_a_folder_whose_name_is_not_utf_8_is_refused_before_anything_is_written(tmp_path):
     folder = tmp_path / os.fsdecode(b"caf\xe9")
-    with pytest.raises(ExperimentError, match=r"--workdir .*caf.udce9 is not UTF-8, as checkpoints need it"):
+    with pytest.raises(ExperimentError, match=r"--workdir .*caf.udce9 is not UTF-8, which checkpoints need"):
         RunFolder(folder, resume=False, overwrite=False)
     assert not folder.exists()

@@ -89,7 +89,9 @@ def test_the_papers_deepest_networks_warm_up(arch, error):
     assert config("--arch", arch, "--recipe", "paper", "--warmup-error", "0").optim.warmup_error == 0
 
 
-@pytest.mark.parametrize(("arch", "size"), [("resnet20", 24), ("airbench94", 24), ("vgg16", 0)])
+@pytest.mark.parametrize(
+    ("arch", "size"), [("resnet20", 24), ("airbench94", 24), ("vgg16", 0), ("mnist_cnn", 0)]
+)
 def test_quick_starts_with_small_images_where_the_network_takes_them(arch, size):
     assert config("--arch", arch, "--recipe", "quick").data.small_size == size
     assert config("--arch", arch, "--recipe", "quick", "--small-size", "28").data.small_size == 28
