@@ -57,7 +57,7 @@ def changed_flags(settings: Settings, typed: Sequence[str] = ()) -> list[str]:
     """
     flags_typed = {
         word.partition("=")[0]
-        for word, following in zip(typed, [*typed[1:], ""], strict=True)
+        for word, following in zip(typed, [*typed, ""][1:], strict=True)
         if "auto" not in (following, word.partition("=")[2])
     }
     recipe = _recipe_settings(settings)

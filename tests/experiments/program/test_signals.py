@@ -25,9 +25,10 @@ def shell_code(process):
 def deaf(tmp_path):
     """A program that notes signals and never acts on them."""
     (tmp_path / "deaf.py").write_text(
-        "import time\n"
+        "import signal, time\n"
         "from pathlib import Path\n"
         "from experiments.program.signals import StopSignals\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup ignores, for all that it starts\n"
         "with StopSignals(Path('runs/mine')):\n"
         "    print('ready', flush=True)\n"
         "    while True: time.sleep(0.01)\n"
