@@ -24,7 +24,6 @@ def test_the_examples_of_networks_run() -> None:
             exec(block, names)
     assert set(names["maps"]) == {"stem", "stage1", "stage2", "stage3"}
     images = names["images"]
-    assert names["variables"]["batch_stats"]["stem_norm"]["mean"].any()  # of the steps before, kept
     assert names["value"] > 1
     assert all(g.shape[0] == len(images) for g in jax.tree.leaves(names["per_example"]))
     assert 0 < float(optax.tree.norm(names["product"])) < np.inf
