@@ -13,6 +13,7 @@ import numpy as np
 from flax import linen as nn
 
 from jax_resnet.errors import ModelError, TrainError
+from jax_resnet.layers.dtypes import wide_dtype
 
 __all__ = ["moving_average", "reestimate_batch_stats"]
 
@@ -39,10 +40,9 @@ def moving_average(average: Any, variables: Any, step: jax.Array, decay: float) 
     d = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
 
     def blend(a: jax.Array, v: jax.Array) -> jax.Array:
-        wide = jnp.float64 if a.dtype == jnp.float64 else jnp.float32
-        old = a.astype(
-            wide
-        )  # plus a share of the difference: what does not change stays as it is, bit for bit
+        wide = wide_dtype(a.dtype)
+        # The old value plus a fraction of the difference: what does not change stays as it is, bit for bit.
+        old = a.astype(wide)
         return (old + (1 - d).astype(wide) * (v.astype(wide) - old)).astype(a.dtype)
 
     return jax.tree.map(blend, average, variables)

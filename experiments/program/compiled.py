@@ -61,12 +61,11 @@ def keep_compiled(where: str = AUTO) -> None:
         base = user_folder() if where == AUTO else expand_user(where) / "jax_resnet-compiled"
         make_room(base, LARGEST_BYTES)
         _programs = CompiledPrograms(base / key())
-    except (OSError, RuntimeError) as error:  # no home folder, for one
+    except OSError as error:
         if where == AUTO:
             return
-        reason = getattr(error, "strerror", None) or str(error)
         raise ConfigError(
-            f"--compilation-cache {where}: {reason}; name a folder that can be written, or off"
+            f"--compilation-cache {where}: {error.strerror}; name a folder that can be written, or off"
         ) from None
     config.update("jax_compilation_cache_dir", str(_programs.work))
     config.update("jax_persistent_cache_min_compile_time_secs", SHORTEST_SECONDS)

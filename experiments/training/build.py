@@ -9,7 +9,6 @@ import jax
 import numpy as np
 import optax
 from flax import linen as nn
-from flax.errors import FlaxError
 
 from experiments.inference.network import initialize_from
 from experiments.program.errors import ConfigError, ExperimentError
@@ -292,7 +291,7 @@ def _check_small(config: Config, model: nn.Module, data: TrainingData, state: Tr
     images = jax.ShapeDtypeStruct((1, size, size, channels), np.float32)
     try:
         jax.eval_shape(functools.partial(model.apply, train=False), state.variables, images)
-    except (ValueError, TypeError, FlaxError) as error:
+    except (ValueError, TypeError) as error:
         raise ConfigError(
             f"--small-size {size} is too small for {config.model.arch}: {first_line(error)}; 0 turns it off"
         ) from None

@@ -24,12 +24,8 @@ The suffix says what a file is: .safetensors (with PyTorch's names), or .pth, .p
 .ckpt (PyTorch's own, which need PyTorch). A name without a suffix is the folder of an orbax checkpoint, as a
 run writes it."""
 
-# Flags that say what is in a file, with their defaults.
-OF_FILES: dict[str, Any] = {
-    **dict.fromkeys(("arch", "num_classes", "variant", "entry", "in_channels")),
-    "stem": "cifar",
-    "option": (),
-}
+# Flags that say what is in a file of weights; a checkpoint says it itself.
+OF_FILES = ("arch", "num_classes", "stem", "variant", "option", "entry", "in_channels")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,15 +34,15 @@ class Conversion:
 
     source: Path
     target: Path
-    arch: str | None
-    num_classes: int | None
-    stem: str
-    variant: str | None
-    option: tuple[str, ...]
-    style: str | None
-    entry: str | None
-    in_channels: int | None
-    overwrite: bool
+    arch: str | None = None
+    num_classes: int | None = None
+    stem: str = "cifar"
+    variant: str | None = None
+    option: tuple[str, ...] = ()
+    style: str | None = None
+    entry: str | None = None
+    in_channels: int | None = None
+    overwrite: bool = False
 
 
 def parse(args: list[str] | None) -> Conversion:
@@ -64,7 +60,7 @@ def parse(args: list[str] | None) -> Conversion:
     add("target", metavar="OUT", type=Path, help="what to write")
     add("--arch", metavar="NAME", help="network, one of jax_resnet.list_models(); a checkpoint names its own")
     add("--num-classes", metavar="N", type=int, help="outputs of the network (default: those of the file)")
-    add("--stem", default=OF_FILES["stem"], metavar="NAME", help="first layers: cifar (default) or imagenet")
+    add("--stem", default=Conversion.stem, metavar="NAME", help="first layers: cifar (default) or imagenet")
     add("--variant", metavar="NAME", help="ResNeXt of a public code base: pytorch_cifar or blog")
     add(
         "--option",
@@ -148,8 +144,8 @@ def check(command: Conversion) -> dict[str, Any]:
     if command.in_channels is not None and command.in_channels < 1:
         raise ValueError(f"--in-channels must be at least 1, not {command.in_channels}")
     if is_folder(source):
-        for name, default in OF_FILES.items():
-            if getattr(command, name) != default:
+        for name in OF_FILES:
+            if getattr(command, name) != getattr(Conversion, name):
                 flag = f"--{name.replace('_', '-')}"
                 raise ValueError(
                     f"{flag} is for files of weights: a checkpoint knows its network, leave it out"

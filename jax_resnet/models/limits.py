@@ -1,5 +1,6 @@
 """Checks of network options that run before anything is built, with one clear line each."""
 
+import math
 import numbers
 import operator
 from collections.abc import Collection, Iterable, Sequence
@@ -101,17 +102,20 @@ def _check_sequence(name: str, values: Any) -> None:
 
 def check_probability(name: str, value: Any) -> None:
     """Raises ModelError unless ``0 <= value < 1``."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= float(value) < 1:
+    if not _is_number(value) or not 0 <= float(value) < 1:
         raise ModelError(f"{name} is a probability of at least 0 and below 1, not {value!r}")
 
 
 def check_norm_options(epsilon: Any, momentum: Any) -> None:
     """Raises ModelError unless ``norm_epsilon`` is at least 0, and ``norm_momentum`` from 0 to 1."""
-    for name, value, most in (("norm_epsilon", epsilon, np.inf), ("norm_momentum", momentum, 1)):
-        known = not isinstance(value, bool) and isinstance(value, numbers.Real)
-        if not known or not 0 <= float(value) <= most or np.isinf(float(value)):
-            upper = "" if most == np.inf else f" to {most}"
-            raise ModelError(f"{name} is a number from 0{upper or ' on'}, not {value!r}")
+    if not _is_number(epsilon) or not 0 <= float(epsilon) < math.inf:
+        raise ModelError(f"norm_epsilon is a number from 0 on, not {epsilon!r}")
+    if not _is_number(momentum) or not 0 <= float(momentum) <= 1:
+        raise ModelError(f"norm_momentum is a number from 0 to 1, not {momentum!r}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def check_choice(name: str, value: Any, known: Iterable[str]) -> None:

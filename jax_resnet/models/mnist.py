@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 
+from jax_resnet.errors import ModelError
 from jax_resnet.layers import BatchNorm, conv_general_dilated
 from jax_resnet.layers.dtypes import wide_dtype
 from jax_resnet.models.activation import Activation, check_activation
@@ -22,7 +23,7 @@ from jax_resnet.models.limits import (
     check_stages,
     chosen_parts,
 )
-from jax_resnet.models.stem import as_images, check_image_channels, check_image_size
+from jax_resnet.models.stem import as_images, check_image_channels
 
 __all__ = ["MnistCNN", "MnistPreActResNet"]
 
@@ -82,7 +83,7 @@ class MnistCNN(nn.Module):
             return maps
         # Channels first, so that the linear weights are PyTorch's unchanged.
         x = x.transpose(0, 3, 1, 2).reshape(x.shape[0], -1)
-        check_image_size(self, "dense1", images, x)
+        _check_image_size(self, images, x)
         x = self.act(nn.Dense(120, dtype=self.dtype, kernel_init=he_normal, name="dense1")(x))
         x = self.act(nn.Dense(84, dtype=self.dtype, kernel_init=he_normal, name="dense2")(x))
         wide = wide_dtype(self.dtype)
@@ -188,8 +189,26 @@ class MnistPreActResNet(nn.Module):
             return maps
         wide = wide_dtype(self.dtype)
         x = x.reshape(x.shape[0], -1)
-        check_image_size(self, "dense1", images, x)
+        _check_image_size(self, images, x)
         x = self.act(nn.Dense(128, dtype=self.dtype, kernel_init=he_normal, name="dense1")(x))
         if self.num_classes == 0:
             return x.astype(wide)
         return nn.Dense(self.num_classes, dtype=wide, kernel_init=head_init, name="head")(x)
+
+
+def _check_image_size(module: nn.Module, images: jax.Array, x: jax.Array) -> None:
+    """Checks that the weights are for images of this size, of which the first linear layer sees every pixel.
+
+    Args:
+        module: The network, inside one of its methods.
+        images: ``(N, H, W, channels)``.
+        x: What the layer gets, ``(N, features)``.
+
+    Raises:
+        ModelError: They are for another size.
+    """
+    if not module.has_variable("params", "dense1"):
+        return
+    if x.shape[-1] != module.get_variable("params", "dense1")["kernel"].shape[0]:
+        height, width = images.shape[1:3]
+        raise ModelError(f"the network's weights are for images of another size than {height}x{width}")

@@ -94,25 +94,6 @@ def check_image_channels(module: nn.Module, first_conv: str, images: jax.Array) 
         )
 
 
-def check_image_size(module: nn.Module, linear: str, images: jax.Array, x: jax.Array) -> None:
-    """Checks that a network's weights are for images of this size, where a linear layer sees every pixel.
-
-    Args:
-        module: The network, inside one of its methods.
-        linear: Name of the linear layer.
-        images: ``(N, H, W, channels)``.
-        x: What the layer gets, ``(N, features)``.
-
-    Raises:
-        ModelError: They are for another size.
-    """
-    if not module.has_variable("params", linear):
-        return
-    if x.shape[-1] != module.get_variable("params", linear)["kernel"].shape[0]:
-        height, width = images.shape[1:3]
-        raise ModelError(f"the network's weights are for images of another size than {height}x{width}")
-
-
 def apply_stem(
     x: jax.Array,
     stem: Stem,

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from jax_resnet._files import replacing
+from jax_resnet._files import expand_user, replacing
 
 __all__ = ["CACHE_VARIABLE", "cache_folder", "damaged", "find", "keep", "work_folder"]
 
@@ -24,10 +24,14 @@ _log = logging.getLogger("jax_resnet")
 
 
 def cache_folder() -> Path:
-    """Returns the folder of compiled extensions: in ``$JAX_RESNET_CACHE`` or the user's cache."""
+    """Returns the folder of compiled extensions: in ``$JAX_RESNET_CACHE`` or the user's cache.
+
+    Raises:
+        FileNotFoundError: The user's home folder is not known.
+    """
     if folder := os.environ.get(CACHE_VARIABLE):
         return Path(folder) / "onednn"
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    base = os.environ.get("XDG_CACHE_HOME") or expand_user("~/.cache")
     return Path(base) / "jax-resnet" / "onednn"
 
 
