@@ -20,7 +20,6 @@ from jax_resnet.pretrained import load_pretrained
 __all__ = ["count_outputs", "initialize_from", "read_variables"]
 
 HEAD = "head"
-STEMS = ("stem_conv", "stem_conv1", "conv1")
 
 
 def _silent(line: str) -> None:
@@ -96,7 +95,7 @@ def initialize_from(
         elif name not in found:
             raise ConfigError(f"--init-from {path} has no {name}: it is another network's")
         elif found[name].shape != value.shape:
-            raise ConfigError(f"--init-from {path}: {_describe_shape(name, found[name].shape, value.shape)}")
+            raise ConfigError(f"--init-from {path}: {_describe_shape(name, found[name].shape, value.shape, model)}")
         else:
             merged[name] = jax.numpy.asarray(np.asarray(found[name]), value.dtype)
     if extra := sorted(set(found) - set(wanted) - head):
@@ -104,8 +103,8 @@ def initialize_from(
     return _in_layout({"batch_stats": {}, **unflatten_dict(merged, sep="/")}, model)
 
 
-def _describe_shape(name: str, found: tuple[int, ...], wanted: tuple[int, ...]) -> str:
-    stem = name.split("/")[1] in STEMS and len(found) == len(wanted) == 4
+def _describe_shape(name: str, found: tuple[int, ...], wanted: tuple[int, ...], model: Any) -> str:
+    stem = name.split("/")[1] == model.first_conv and len(found) == len(wanted) == 4
     if stem and found[2] != wanted[2] and (*found[:2], found[3]) == (*wanted[:2], wanted[3]):
         return (
             f"the weights are for images of {found[2]} channels, the data has {wanted[2]}: "

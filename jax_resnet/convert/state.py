@@ -82,7 +82,7 @@ def from_torch(
         of_head = {torch_key((HEAD, leaf), plain, style) for leaf in ("kernel", "bias")}
         arrays = {name: array for name, array in arrays.items() if name not in of_head}
 
-    stem = stem_kernel(shapes)
+    stem = stem_kernel(plain)
     stem_name = torch_key(stem[1:], plain, style)
     if in_channels is not None and stem_name in arrays:
         arrays[stem_name] = adapt_channels(arrays[stem_name], in_channels)
@@ -124,7 +124,7 @@ def to_torch(variables: Mapping[str, Any], model: nn.Module, style: str = "torch
     wanted = {"/".join(path): shape for path, shape in shapes.items()}
     got = {"/".join(path): array.shape for path, array in arrays.items()}
     # The image decides on these two.
-    for path in filter(lambda path: path in arrays, (stem_kernel(shapes), ("params", "dense1", "kernel"))):
+    for path in filter(lambda path: path in arrays, (stem_kernel(plain), ("params", "dense1", "kernel"))):
         wanted["/".join(path)] = got["/".join(path)]
     if mismatch := describe_mismatch(wanted, got):
         raise WeightsError(f"these are not the variables of this {type(plain).__name__}: {mismatch}")

@@ -15,8 +15,6 @@ __all__ = ["Path", "Shape", "stem_kernel", "template", "torch_shape", "usual_ima
 Path = tuple[str, ...]
 Shape = tuple[int, ...]
 
-STEMS = ("stem_conv", "stem_conv1", "stage1_conv1", "conv1")
-
 
 def written_out(model: nn.Module) -> nn.Module:
     """The same network with every block on its own, where ``scan_layers`` runs them in a loop."""
@@ -51,9 +49,9 @@ def _trace(model: nn.Module, image_shape: tuple[int, int, int]) -> dict[Path, Sh
     return {path: value.shape for path, value in flatten_dict(variables).items()}
 
 
-def stem_kernel(shapes: dict[Path, Shape]) -> Path:
+def stem_kernel(model: Any) -> Path:
     """Path of the only array whose shape depends on the number of channels of the images."""
-    return next(path for path in shapes if len(path) == 3 and path[1] in STEMS and path[2] == "kernel")
+    return "params", model.first_conv, "kernel"
 
 
 def torch_shape(path: Path, shape: Shape) -> Shape:

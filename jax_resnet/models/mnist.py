@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +36,8 @@ class MnistCNN(nn.Module):
         act: The activation function.
         dtype: dtype of the computation; parameters and logits stay float32.
     """
+
+    first_conv: ClassVar[str] = "conv1"
 
     num_classes: int = 10
     act: Activation = nn.relu
@@ -75,7 +77,7 @@ class MnistCNN(nn.Module):
         )
         maps = {}
         x = as_images(images, self.dtype, least=16)
-        check_image_channels(self, "conv1", images)
+        check_image_channels(self, images)
         for i, width in enumerate((6, 16), 1):
             x = nn.max_pool(self.act(conv(width, name=f"conv{i}")(x)), (2, 2), (2, 2))
             maps[f"stage{i}"] = x
@@ -110,6 +112,8 @@ class MnistPreActResNet(nn.Module):
         norm_momentum: Fraction of the old running statistics that every BatchNorm keeps per step.
         folded: Each BatchNorm that follows a convolution is folded into it, see ``fold_batch_norm``.
     """
+
+    first_conv: ClassVar[str] = "stem_conv"
 
     stage_sizes: Sequence[int] = (2, 2, 2)
     widths: Sequence[int] = (16, 32, 64)
@@ -163,7 +167,7 @@ class MnistPreActResNet(nn.Module):
         )
         norm = partial(BatchNorm, momentum=self.norm_momentum, epsilon=self.norm_epsilon, dtype=self.dtype)
         x = as_images(images, self.dtype, least=2 ** (len(self.stage_sizes) - 1))
-        check_image_channels(self, "stem_conv", images)
+        check_image_channels(self, images)
         x = self.act(conv(8, (3, 3), padding=1, name="stem_conv")(x))
         maps = {"stem": x}
         frozen = chosen_parts("frozen", self.frozen, self.parts)

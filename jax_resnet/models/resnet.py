@@ -136,6 +136,11 @@ class ResNet(nn.Module):
         """The parts that ``frozen`` can name."""
         return ["stem", *self._stages, "final"]
 
+    @property
+    def first_conv(self) -> str:
+        """Name of the convolution that sees the images."""
+        return "stem_conv1" if len(STEMS[self.stem].kernels) > 1 else "stem_conv"
+
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
         """Computes logits.
 
@@ -191,7 +196,7 @@ class ResNet(nn.Module):
         if self.folded:
             conv = partial(FoldedConv, dtype=self.dtype)
         stem = STEMS[self.stem]
-        check_image_channels(self, "stem_conv1" if len(stem.kernels) > 1 else "stem_conv", images)
+        check_image_channels(self, images)
         activate = self.activate_stem or not self.preactivation
         norm = None if self.folded else self._norm("stem")
         width = self.stem_width or self.widths[0]

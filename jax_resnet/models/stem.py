@@ -1,7 +1,7 @@
 """The images a network takes, and the layers before the first residual block."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -74,20 +74,19 @@ def as_images(images: jax.Array, dtype: DTypeLike, *, least: int = 1) -> jax.Arr
     return images.astype(dtype)
 
 
-def check_image_channels(module: nn.Module, first_conv: str, images: jax.Array) -> None:
+def check_image_channels(module: Any, images: jax.Array) -> None:
     """Checks that a network's weights are for images of this many channels.
 
     Args:
         module: The network, inside one of its methods.
-        first_conv: Name of its first convolution.
         images: ``(N, H, W, channels)``.
 
     Raises:
         ModelError: They are for another number of channels.
     """
-    if not module.has_variable("params", first_conv):
+    if not module.has_variable("params", module.first_conv):
         return
-    expected: int = module.get_variable("params", first_conv)["kernel"].shape[-2]
+    expected: int = module.get_variable("params", module.first_conv)["kernel"].shape[-2]
     if images.shape[-1] != expected:
         raise ModelError(
             f"the network's weights are for images of {expected} channels, and these have {images.shape[-1]}"

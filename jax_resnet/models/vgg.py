@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +34,8 @@ class VGG(nn.Module):
         norm_momentum: Fraction of the old running statistics that every BatchNorm keeps per step.
         folded: Every BatchNorm is folded into its convolution, see ``fold_batch_norm``.
     """
+
+    first_conv: ClassVar[str] = "stage1_conv1"
 
     stage_sizes: Sequence[int]
     widths: Sequence[int] = (64, 128, 256, 512, 512)
@@ -93,7 +95,7 @@ class VGG(nn.Module):
         if self.folded:
             conv = partial(FoldedConv, kernel_size=(3, 3), padding=1, dtype=self.dtype)
         x = as_images(images, self.dtype, least=2 ** len(self.stage_sizes))
-        check_image_channels(self, "stage1_conv1", images)
+        check_image_channels(self, images)
         frozen = chosen_parts("frozen", self.frozen, self.parts)
         maps, layer = {}, 0
         for stage, size, width in zip(self.parts, self.stage_sizes, self.widths, strict=False):

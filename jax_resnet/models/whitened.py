@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -50,6 +50,8 @@ class WhitenedResNet(nn.Module):
         norm_momentum: Fraction of the old running statistics that every BatchNorm keeps per step.
         folded: Each BatchNorm is folded into the convolution before it, see ``fold_batch_norm``.
     """
+
+    first_conv: ClassVar[str] = "stem_conv"
 
     widths: Sequence[int] = (64, 256, 256)
     num_classes: int = 10
@@ -108,7 +110,7 @@ class WhitenedResNet(nn.Module):
     def _run(self, images: jax.Array, *, train: bool, features: bool = False) -> Any:
         conv = partial(nn.Conv, dtype=self.dtype, conv_general_dilated=conv_general_dilated)
         x = as_images(images, self.dtype, least=2 ** len(self.widths) + 1)
-        check_image_channels(self, "stem_conv", images)
+        check_image_channels(self, images)
         stem = conv(self.stem_width, (2, 2), padding=0, kernel_init=torch_conv_init, name="stem_conv")
         maps = {"stem": self.act(stem(x))}
         x = maps["stem"]

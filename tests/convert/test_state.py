@@ -9,7 +9,7 @@ import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jax_resnet.convert import STYLES, count_classes, find_style, from_torch, to_torch
-from jax_resnet.convert.template import template
+from jax_resnet.convert.template import template, usual_image_shape
 from jax_resnet.convert.unwrap import find_entry
 from jax_resnet.models import create_model, list_models
 
@@ -242,3 +242,26 @@ def test_tensors() -> None:
     assert_same(from_torch(tensors, model), expected)
     small = {key: value.detach().to(torch.bfloat16) for key, value in tensors.items()}
     assert {x.dtype for x in jax.tree.leaves(from_torch(small, model))} == {np.dtype(np.float32)}
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("resnet8", {}),
+        ("resnet18", {"stem": "imagenet_d"}),
+        ("vgg11", {}),
+        ("airbench94", {}),
+        ("whitened_resnet8", {}),
+        ("mnist_preact_resnet", {}),
+        ("mnist_cnn", {}),
+    ],
+)
+def test_the_first_convolution_is_adapted_to_other_channels(name: str, options: dict[str, Any]) -> None:
+    model = create_model(name, **options)
+    height, width, _ = usual_image_shape(model)
+    color = numbers(model, (height, width, 3))
+    gray = from_torch(to_torch(color, model), model, in_channels=1)
+    first = ("params", model.first_conv, "kernel")
+    expected = flatten_dict(color) | {first: flatten_dict(color)[first].sum(2, keepdims=True)}
+    assert_same(gray, {"batch_stats": {}, **unflatten_dict(expected)})
+    assert_same(from_torch(to_torch(gray, model), model), gray)
