@@ -34,6 +34,18 @@ def expand_user(path: str | os.PathLike[str]) -> Path:
         raise FileNotFoundError(errno.ENOENT, "the home folder is not known", os.fspath(path)) from None
 
 
+def local_path(path: str | os.PathLike[str]) -> Path:
+    """The absolute path on this machine, with the home folder for ``~``.
+
+    Raises:
+        FileNotFoundError: See ``expand_user``.
+        ValueError: It is a URL, which would become a folder of that name here.
+    """
+    if "://" in os.fspath(path):
+        raise ValueError(f"{os.fspath(path)} is a URL: name a folder of this machine, or one mounted there")
+    return expand_user(path).absolute()
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yields a draft beside ``path`` that takes its place at the end; after an error the draft is removed.

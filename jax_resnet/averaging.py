@@ -74,7 +74,7 @@ def reestimate_batch_stats(
 
     Raises:
         ModelError: The network has no BatchNorm.
-        TrainError: There are no batches.
+        TrainError: There are no images.
     """
     if not hasattr(model, "norm_momentum") or not variables.get("batch_stats"):
         raise ModelError(f"this {type(model).__name__} has no BatchNorm: there is nothing to estimate")
@@ -95,8 +95,8 @@ def reestimate_batch_stats(
         sums = [len(images) * np.asarray(x, np.float64) for x in jax.tree.leaves(statistics(images, index))]
         total = sums if total is None else [a + b for a, b in zip(total, sums, strict=True)]
         count += len(images)
-    if total is None:
-        raise TrainError("no batches: the statistics cannot be estimated")
+    if total is None or not count:
+        raise TrainError("no images: the statistics cannot be estimated")
     old, tree = jax.tree.flatten(variables["batch_stats"])
     average = [jnp.asarray(x / count, before.dtype) for x, before in zip(total, old, strict=True)]
     return {**variables, "batch_stats": jax.tree.unflatten(tree, average)}

@@ -1,12 +1,14 @@
 """The parts of a checkpoint, each a folder of its own, and how to read them."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 
+from jax_resnet._files import local_path
 from jax_resnet._text import first_line
 from jax_resnet.checkpoint.quiet import quiet_orbax
 from jax_resnet.errors import CheckpointError
@@ -19,6 +21,7 @@ __all__ = [
     "TRAINING",
     "custom_metadata",
     "is_checkpoint",
+    "local_folder",
     "orbax_message",
     "read_json",
     "read_tree",
@@ -33,6 +36,18 @@ TRAINING, CONFIG, DATA, METRICS = "training", "config", "data", "metrics"
 
 _STATE_BEFORE = "variables"  # what ``state`` was called in the first checkpoints
 _METADATA = "_CHECKPOINT_METADATA"
+
+
+def local_folder(path: str | os.PathLike[str]) -> Path:
+    """The absolute path of a run or a checkpoint.
+
+    Raises:
+        CheckpointError: It is a URL, or in a home folder that is not known.
+    """
+    try:
+        return local_path(path)
+    except (ValueError, FileNotFoundError) as error:
+        raise CheckpointError(str(error)) from None
 
 
 def is_checkpoint(folder: Path) -> bool:

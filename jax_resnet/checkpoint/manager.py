@@ -3,7 +3,6 @@
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Self
 
 import jax
@@ -51,7 +50,7 @@ class Checkpointer:
             CheckpointError: The folder cannot be created or read.
         """
         quiet_orbax()
-        self._folder = Path(run).absolute() / CHECKPOINTS
+        self._folder = items.local_folder(run) / CHECKPOINTS
         known = broadcast_from_primary(self._prepare, errors=(CheckpointError,))
         self._accuracies: dict[int, float] = dict(known)
         self._manager = self._open()
@@ -59,6 +58,11 @@ class Checkpointer:
     def steps(self) -> list[int]:
         """Steps of the complete checkpoints, ascending."""
         return sorted(self._manager.all_steps())
+
+    def accuracies(self) -> dict[int, float]:
+        """Validation accuracy by step, of the checkpoints that have one."""
+        steps = self.steps()
+        return {step: value for step, value in self._accuracies.items() if step in steps}
 
     def save(
         self,
@@ -280,12 +284,12 @@ class Checkpointer:
 
     def _add_accuracy(self, step: int, value: float) -> None:
         """Writes the accuracy of a step that was saved before it was known."""
+        text = json_text("accuracy", {"accuracy": value, "step": step})  # before anything is written
         self.wait()
         folder = self._folder / str(step)
         with self._writing(step):
             if jax.process_index() == 0:
                 (folder / items.METRICS).mkdir(exist_ok=True)
-                text = json_text("accuracy", {"accuracy": value, "step": step})
                 _files.write_text(folder / items.METRICS / "metrics", text)
                 manifest.add(folder, f"{items.METRICS}/metrics")
         self._accuracies[step] = value

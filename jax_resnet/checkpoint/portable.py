@@ -57,7 +57,7 @@ def save(path: str | os.PathLike[str], variables: Mapping[str, Any], config: Map
         CheckpointError: ``path`` exists or cannot be written, or the config names no network; nothing is
             left there then.
     """
-    folder = Path(path).absolute()
+    folder = items.local_folder(path)
     if os.path.lexists(folder):
         raise CheckpointError(f"{folder} exists already: name a new folder")
     check_finite(variables)
@@ -118,7 +118,7 @@ def restore(
     Raises:
         CheckpointError: There is no checkpoint or no such step, or the files are damaged.
     """
-    path = Path(path).absolute()
+    path = items.local_folder(path)
     if items.is_checkpoint(path):
         return _read(path)
     folder = path / CHECKPOINTS

@@ -118,7 +118,7 @@ def write_state_dict(path: str | os.PathLike[str], state_dict: Mapping[str, np.n
     # To memory first: the writers themselves report a full disk each in its own way.
     if _ends_in(path, SAFETENSORS):
         content = safetensors.numpy.save(
-            {key: np.ascontiguousarray(value) for key, value in state_dict.items()}
+            {key: np.asarray(value, order="C") for key, value in state_dict.items()}
         )
     else:
         torch = import_torch(path)

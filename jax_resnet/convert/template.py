@@ -8,12 +8,16 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.traverse_util import flatten_dict
 
+from jax_resnet.errors import ModelError
 from jax_resnet.models import MnistCNN, MnistPreActResNet
 
 __all__ = ["Path", "Shape", "stem_kernel", "template", "torch_shape", "usual_image_shape", "written_out"]
 
 Path = tuple[str, ...]
 Shape = tuple[int, ...]
+
+# No shape but that of mnist_cnn depends on the size of the images, which some networks need larger.
+ENLARGED = (1, 4, 16)
 
 
 def written_out(model: nn.Module) -> nn.Module:
@@ -32,12 +36,26 @@ def template(model: nn.Module, image_shape: tuple[int, int, int] | None = None) 
     Args:
         model: The network.
         image_shape: ``(height, width, channels)``; by default those of the images it was made for.
+
+    Raises:
+        ModelError: The network cannot take such images.
     """
-    shape = image_shape or usual_image_shape(model)
+    if image_shape is not None:
+        return _traced(model, image_shape)
+    height, width, channels = usual_image_shape(model)
+    for factor in ENLARGED:
+        try:
+            return _traced(model, (factor * height, factor * width, channels))
+        except ModelError:  # more stages than such images have halves
+            continue
+    return _traced(model, (height, width, channels))
+
+
+def _traced(model: nn.Module, image_shape: tuple[int, int, int]) -> dict[Path, Shape]:
     try:
-        return dict(_trace(model, shape))
+        return dict(_trace(model, image_shape))
     except TypeError:  # a field of the network, a list perhaps, cannot be hashed
-        return _trace.__wrapped__(model, shape)
+        return _trace.__wrapped__(model, image_shape)
 
 
 # Tracing a thousand layers takes seconds, and conversions of one network come in pairs.

@@ -1,4 +1,4 @@
-"""Trained networks as files that other programs run: StableHLO for JAX alone, ONNX for everything else.
+"""Trained networks as files that other programs run: StableHLO for JAX, ONNX for everything else.
 
 PyTorch and safetensors files are written by ``jax_resnet.convert``, checkpoints by ``jax_resnet.checkpoint``.
 """

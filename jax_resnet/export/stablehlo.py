@@ -1,4 +1,4 @@
-"""Networks as StableHLO: a file that needs JAX alone, on CPU, GPU and TPU."""
+"""Networks as StableHLO: a file that JAX runs without this library, on CPU, GPU and TPU."""
 
 import importlib.util
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ def to_stablehlo(
 ) -> bytes:
     """Serializes a network with its weights and its preprocessing, for batches of any size.
 
-    A process with JAX, and without this library or Flax, runs it:
+    A process with JAX and flatbuffers, and without this library or Flax, runs it:
     ``logits = jax.export.deserialize(bytearray(content)).call(images)``.
 
     Args:

@@ -25,8 +25,17 @@ LayerDef = Callable[..., nn.Module]
 
 
 def pad_channels(x: jax.Array, filters: int, side: Literal["both", "end"]) -> jax.Array:
-    """Zero-pads the channels of NHWC ``x`` up to ``filters``, on both sides or all at the end."""
+    """Zero-pads the channels of NHWC ``x`` up to ``filters``, on both sides or all at the end.
+
+    Raises:
+        ModelError: ``x`` has more.
+    """
     missing = filters - x.shape[-1]
+    if missing < 0:
+        raise ModelError(
+            f"shortcut A pads channels and cannot lead from {x.shape[-1]} to {filters}: use shortcut='B', or "
+            "widths that do not fall"
+        )
     before = missing // 2 if side == "both" else 0
     return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (before, missing - before)))
 

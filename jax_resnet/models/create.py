@@ -2,9 +2,10 @@
 
 import dataclasses
 from collections.abc import Mapping
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Literal, cast, overload
 
+import numpy as np
 from flax import linen as nn
 
 from jax_resnet._text import did_you_mean
@@ -184,10 +185,13 @@ def create_model(
     elif stem != "cifar":
         raise ModelError(f"{name} has one stem, its own: leave out stem={stem!r}")
     if variant is not None:
-        options = {**options, **variant_options(row, variant), **overrides}
+        given = {} if stem == "cifar" else {"stem": stem}
+        options = {**options, **variant_options(row, variant), **given, **overrides}
     options = {**stem_options(options), **options}
     if "act" in options:
         options["act"] = find_activation(options["act"])
+
+    options = {key: _hashable(value) for key, value in options.items()}
 
     block_fields = _block_fields(block)
     _check_names(name, options, network_fields | block_fields | ({"block"} if row.block else set()))
@@ -195,7 +199,7 @@ def create_model(
     if block is None:
         return cast(Model, row.network(**network_options))
     block_options = {key: value for key, value in options.items() if key in block_fields - network_fields}
-    network = ResNet(block=partial(block, **block_options), **network_options)
+    network = ResNet(block=_with_options(block, block_options), **network_options)
     for width in network.widths[: len(network.stage_sizes)]:
         # A block checks its own options; this finds wrong ones before the first trace.
         network.block(filters=width, strides=1, conv=nn.Conv, norm=network.norm, act=network.act)
@@ -216,6 +220,29 @@ def _find_block(name: str, row: Row, overrides: dict[str, Any]) -> Any:
     if not isinstance(made, type) or not issubclass(made, Block):
         raise ModelError(f"block is 'basic', 'bottleneck' or a subclass of models.Block, not {block!r}")
     return block
+
+
+def _hashable(value: Any) -> Any:
+    """Lists as tuples, sets as frozen ones: a network can be a static argument of ``jax.jit``."""
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, list):
+        return tuple(value)
+    return frozenset(value) if isinstance(value, set) else value
+
+
+def _with_options(block: Any, options: Mapping[str, Any]) -> Any:
+    try:
+        return _same_partial(block, **options)
+    except TypeError:  # a value that cannot be hashed, which the block refuses, or a user's block takes
+        return partial(block, **options)
+
+
+# Partials are equal only to themselves, and networks made alike should be equal: for another static argument
+# ``jax.jit`` compiles anew.
+@lru_cache(1024)
+def _same_partial(block: Any, **options: Any) -> Any:
+    return partial(block, **options)
 
 
 def _block_fields(block: Any) -> set[str]:

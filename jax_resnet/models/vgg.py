@@ -14,7 +14,13 @@ from jax_resnet.layers.dtypes import wide_dtype
 from jax_resnet.models.activation import Activation, check_activation
 from jax_resnet.models.folded import FoldedConv, convolve_and_activate
 from jax_resnet.models.initializers import he_normal, head_init
-from jax_resnet.models.limits import check_classes, check_dtype, check_stages, chosen_parts
+from jax_resnet.models.limits import (
+    check_classes,
+    check_dtype,
+    check_norm_options,
+    check_stages,
+    chosen_parts,
+)
 from jax_resnet.models.stem import as_images, check_image_channels
 
 __all__ = ["VGG"]
@@ -51,6 +57,7 @@ class VGG(nn.Module):
         check_classes(self.num_classes)
         check_activation(self.act)
         check_dtype(self.dtype)
+        check_norm_options(BatchNorm.epsilon, self.norm_momentum)
         chosen_parts("frozen", self.frozen, self.parts)
         super().__post_init__()
 

@@ -82,7 +82,7 @@ def _scheduled_trace(momentum: Schedule, nesterov: bool) -> optax.GradientTransf
         return ScheduledTraceState(jnp.zeros((), jnp.int32), jax.tree.map(jnp.zeros_like, params))
 
     def update(updates: Any, state: ScheduledTraceState, params: Any = None) -> tuple[Any, Any]:
-        now = momentum(state.steps)
+        now = jnp.asarray(momentum(state.steps))  # a schedule of optax's may return a Python number
 
         def decayed(g: jax.Array, m: jax.Array) -> jax.Array:
             return g + now.astype(g.dtype) * m

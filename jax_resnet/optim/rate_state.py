@@ -37,18 +37,22 @@ def scale_by_rate_factor() -> optax.GradientTransformation:
 
 
 def rate_factor(opt_state: optax.OptState) -> float:
-    """The factor in an optimizer's state; 1 where there is none."""
-    return float(optax.tree.get(opt_state, "rate_factor", 1.0))
+    """The factor in an optimizer's state, the smallest of several; 1 where there is none."""
+    return min((float(factor) for factor in _factors(opt_state)), default=1.0)
 
 
 def with_rate_factor(opt_state: optax.OptState, factor: float) -> optax.OptState:
-    """An optimizer's state with another factor, on the devices where the old one is.
+    """An optimizer's state with another factor in place of all it has, on the devices where they are.
 
     Raises:
         TrainError: The state has none.
     """
-    old = optax.tree.get(opt_state, "rate_factor")
-    if old is None:
+    factors = _factors(opt_state)
+    if not factors:
         raise TrainError("the optimizer's state has no rate_factor")
-    fill = jax.jit(lambda x: jnp.full_like(x, factor), out_shardings=old.sharding)
-    return optax.tree.set(opt_state, rate_factor=fill(old))
+    fill = jax.jit(lambda x: jnp.full_like(x, factor), out_shardings=factors[0].sharding)
+    return optax.tree.set(opt_state, rate_factor=fill(factors[0]))
+
+
+def _factors(opt_state: optax.OptState) -> list[jax.Array]:
+    return [factor for _, factor in optax.tree.get_all_with_path(opt_state, "rate_factor")]

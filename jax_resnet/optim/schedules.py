@@ -21,9 +21,14 @@ Schedule = Callable[[Any], jax.Array]
 def piecewise(base: float, boundaries: Sequence[int], factor: float = 0.1) -> Schedule:
     """``base * factor ** (boundaries at or before step)`` (He et al. 2015, section 4.2)."""
     # jnp.power would round: the rates are multiplied out here, in double precision.
-    rates = jnp.asarray([base * factor**i for i in range(len(boundaries) + 1)], jnp.float32)
-    edges = jnp.asarray(sorted(boundaries), jnp.int32)
-    return lambda step: rates[jnp.searchsorted(edges, jnp.asarray(step, jnp.int32), side="right")]
+    rates = [base * factor**i for i in range(len(boundaries) + 1)]
+    edges = sorted(boundaries)
+
+    def schedule(step: Any) -> jax.Array:
+        passed = jnp.searchsorted(jnp.asarray(edges, jnp.int32), jnp.asarray(step, jnp.int32), side="right")
+        return jnp.asarray(rates, jnp.result_type(float))[passed]
+
+    return schedule
 
 
 def cosine(base: float, steps: int) -> Schedule:
@@ -138,7 +143,7 @@ def warmup(schedule: Schedule, steps: int) -> Schedule:
         return schedule
 
     def warmed_up(step: Any) -> jax.Array:
-        rate = schedule(step)
+        rate = jnp.asarray(schedule(step))  # a schedule of optax's may return a Python number
         return rate * jnp.minimum(1.0, (jnp.asarray(step, rate.dtype) + 1) / steps)
 
     return warmed_up

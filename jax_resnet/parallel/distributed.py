@@ -61,6 +61,9 @@ def initialize(
 
 def _wait_for(coordinator: str, timeout: float) -> None:
     host, _, port = coordinator.rpartition(":")
+    if not host or not (port.isascii() and port.isdigit()):
+        raise ValueError(f"the coordinator is HOST:PORT, not {coordinator}")
+    host = host.removeprefix("[").removesuffix("]")  # of an IPv6 address
     deadline = time.monotonic() + timeout
     while True:
         try:

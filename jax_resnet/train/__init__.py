@@ -6,7 +6,7 @@
 A batch is a dict: ``image`` (uint8 or float, NHWC), ``label`` (integers, (N,)), ``index`` (int32, (N,): which
 example of the data set each is; only augmentation draws from it) and, in evaluation, ``mask`` (bool, (N,):
 false where padded). Metrics are sums over examples beside their ``count``, so that they add up over batches
-of any size.
+of any size; those of training also hold the norm of the gradient, and the scale of a warm-up by error.
 """
 
 from jax_resnet.train.evaluation import EvalStep, Preprocess, make_eval_step

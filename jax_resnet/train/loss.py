@@ -38,7 +38,8 @@ def cross_entropy(logits: jax.Array, labels: jax.Array, label_smoothing: float =
         targets = optax.smooth_labels(labels.astype(logits.dtype), label_smoothing)
         return optax.softmax_cross_entropy(logits, targets)
     classes = logits.shape[-1]
-    targets = jax.nn.one_hot(labels.astype(jnp.int32), classes, dtype=logits.dtype)
+    labels = labels.astype(jnp.int32)  # a narrower type cannot hold the number of classes
+    targets = jax.nn.one_hot(labels, classes, dtype=logits.dtype)
     losses = optax.softmax_cross_entropy(logits, optax.smooth_labels(targets, label_smoothing))
     return jnp.where((labels >= 0) & (labels < classes), losses, jnp.nan)
 

@@ -88,6 +88,7 @@ def create_state(
         )
 
     # What runs once is not worth optimizing, which takes XLA on CPU four times as long as all the rest.
-    at_once = jax.default_backend() == "cpu" and not isinstance(key, jax.core.Tracer)
+    traced = any(isinstance(x, jax.core.Tracer) for x in (key, jnp.zeros(())))
+    at_once = jax.default_backend() == "cpu" and not traced  # inside of another program there is no option
     options = {"xla_backend_optimization_level": 0} if at_once else None
     return jax.jit(initialize, compiler_options=options)(key)

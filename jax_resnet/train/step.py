@@ -144,8 +144,9 @@ def make_train_step(
             error = 1 - metrics["correct"] / metrics["count"]
             updates, opt_state = tx.update(grads, state.opt_state, state.params, error=error)
             params = optax.apply_updates(state.params, updates)
-        if (scale := optax.tree.get(opt_state, "learning_rate_scale")) is not None:
-            metrics["learning_rate_scale"] = scale
+        # Of several warm-ups, for parts of the network, the one that is furthest from its end.
+        if scales := [scale for _, scale in optax.tree.get_all_with_path(opt_state, "learning_rate_scale")]:
+            metrics["learning_rate_scale"] = jnp.stack(scales).min()
         state = state.replace(
             step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state
         )

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jax_resnet import checkpoint
+from jax_resnet.errors import CheckpointError
 from jax_resnet.models import create_model
 from tests.checkpoint.common import CONFIG, assert_equal, at, largest_file
 
@@ -46,6 +47,36 @@ def test_an_accuracy_that_comes_later_is_not_lost(tmp_path, state):
             checkpointer.wait()
         assert checkpointer.steps() == [1, 3, 4]
         assert checkpointer.damaged() == {}
+
+
+@pytest.mark.parametrize("accuracy", [np.float32(0.5), float("nan")])
+def test_a_refused_accuracy_leaves_the_checkpoint_as_it_is(tmp_path, state, accuracy):
+    with checkpoint.Checkpointer(tmp_path) as checkpointer:
+        checkpointer.save(at(state, 1), CONFIG)
+        checkpointer.wait()
+        with pytest.raises(CheckpointError, match="accuracy"):
+            checkpointer.save(at(state, 1), CONFIG, accuracy)
+        assert checkpointer.damaged() == {}
+    assert_equal(checkpoint.restore(tmp_path).variables, at(state, 1).variables)
+
+
+def test_a_url_is_no_folder_here(tmp_path, state, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for use in (
+        checkpoint.Checkpointer,
+        checkpoint.restore,
+        lambda path: checkpoint.save(path, state.variables, CONFIG),
+    ):
+        with pytest.raises(CheckpointError, match="gs://bucket/run is a URL: name a folder of this machine"):
+            use("gs://bucket/run")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_path_may_begin_with_the_home_folder(tmp_path, state, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    checkpoint.save("~/exported", state.variables, CONFIG)
+    assert_equal(checkpoint.restore("~/exported").variables, state.variables)
+    assert [path.name for path in tmp_path.iterdir()] == ["exported"]
 
 
 def test_an_empty_folder_restores_nothing(tmp_path, state):

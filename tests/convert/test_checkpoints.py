@@ -387,6 +387,15 @@ def test_another_class_count_asks_for_a_fresh_head() -> None:
         from_torch(WEIGHTS, MODEL.clone(num_classes=0), fresh_head=True)
 
 
+def test_safetensors_files_keep_the_shapes_of_scalars(tmp_path: Path) -> None:
+    state_dict = to_torch(VARIABLES, MODEL)
+    write_state_dict(tmp_path / "weights.safetensors", state_dict)
+    found = read_state_dict(tmp_path / "weights.safetensors")
+    assert {key: value.shape for key, value in found.items()} == {
+        key: value.shape for key, value in state_dict.items()
+    }
+
+
 def test_weights_for_color_are_adapted_to_gray_images() -> None:
     with pytest.raises(WeightsError, match=r"images of 3 channels: from_torch\(..., in_channels=1\)"):
         from_torch(WEIGHTS, MODEL, image_shape=(32, 32, 1))

@@ -265,3 +265,13 @@ def test_the_first_convolution_is_adapted_to_other_channels(name: str, options: 
     expected = flatten_dict(color) | {first: flatten_dict(color)[first].sum(2, keepdims=True)}
     assert_same(gray, {"batch_stats": {}, **unflatten_dict(expected)})
     assert_same(from_torch(to_torch(gray, model), model), gray)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("airbench94", {"widths": (8, 8, 8, 8, 8)}), ("vgg11", {"stage_sizes": (1,) * 6, "widths": (8,) * 6})],
+)
+def test_networks_that_need_larger_images_are_converted(name: str, options: dict[str, Any]) -> None:
+    model = create_model(name, **options)
+    variables = numbers(model)
+    assert_same(from_torch(to_torch(variables, model), model), variables)

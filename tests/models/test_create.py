@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
+from jax_resnet.errors import ModelError
 from jax_resnet.models import BasicBlock, Block, BottleneckBlock, ResNet, create_model, list_models
 from jax_resnet.models.create import ResNetName, VGGName
 from tests.helpers.quick import trained
@@ -160,3 +161,36 @@ def test_a_type_checker_sees_the_network(tmp_path: Any) -> None:
         'user.py:5: note: Revealed type is "jax_resnet.models.resnet.ResNet | ',
     ):
         assert line in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"frozen": ["stem"]},
+        {"frozen": {"stem", "stage1"}},
+        {"widths": np.array([8, 16, 32])},
+        {"stage_sizes": [1, 1, 1]},
+        {"shortcut": "B", "dtype": jnp.bfloat16},
+    ],
+)
+def test_networks_made_alike_are_equal_and_can_be_static_arguments(options: dict[str, Any]) -> None:
+    first, second = (create_model("resnet8", **options) for _ in range(2))
+    assert first == second
+    assert hash(first) == hash(second)
+    compiled = jax.jit(lambda model, x: x + model.num_classes, static_argnums=0)
+    compiled(first, 1.0)
+    compiled(second, 1.0)
+    assert compiled._cache_size() == 1
+
+
+def test_a_stem_that_is_given_replaces_that_of_a_variant() -> None:
+    blog = create_model("resnext50_32x4d", variant="blog")
+    other = create_model("resnext50_32x4d", variant="blog", stem="imagenet")
+    assert (blog.stem, other.stem) == ("imagenet_blog", "imagenet")
+    assert other == blog.clone(stem="imagenet")
+
+
+def test_shortcut_a_cannot_narrow() -> None:
+    model = create_model("resnet20", widths=(64, 32, 16))
+    with pytest.raises(ModelError, match="shortcut A pads channels and cannot lead from 64 to 32: use"):
+        model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), train=False)

@@ -130,8 +130,9 @@ def test_reestimation_with_dropout_and_its_errors() -> None:
     other = reestimate_batch_stats(model, variables, [IMAGES], key=jax.random.key(5))
     last = ("stage1_block2", "norm2", "mean")
     assert not np.allclose(flatten_dict(first["batch_stats"])[last], flatten_dict(other["batch_stats"])[last])
-    with pytest.raises(ValueError, match="no batches"):
-        reestimate_batch_stats(model, variables, [])
+    for nothing in ([], [IMAGES[:0]]):
+        with pytest.raises(ValueError, match="no images"):
+            reestimate_batch_stats(model, variables, nothing)
     with pytest.raises(ValueError, match="MnistCNN has no BatchNorm"):
         reestimate_batch_stats(create_model("mnist_cnn"), {}, [IMAGES])
 

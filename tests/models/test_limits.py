@@ -31,6 +31,7 @@ from jax_resnet.models import GroupNorm, create_model
         ({"name": "resnet20", "norm_epsilon": -1.0}, "norm_epsilon is a number from 0 on, not -1.0"),
         ({"name": "airbench94", "norm_epsilon": "x"}, "norm_epsilon is a number from 0 on, not 'x'"),
         ({"name": "resnet20", "norm_momentum": 5.0}, "norm_momentum is a number from 0 to 1, not 5.0"),
+        ({"name": "vgg11", "norm_momentum": 5.0}, "norm_momentum is a number from 0 to 1, not 5.0"),
         ({"name": "resnet20", "dtype": None}, "dtype is a floating-point type"),
         ({"name": "resnet20", "norm": None}, "norm is a class or a function that makes a normalization"),
         ({"name": "resnet20", "norm": "group"}, "norm is a class or a function .* not str"),

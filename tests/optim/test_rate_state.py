@@ -55,3 +55,11 @@ def test_a_state_without_a_factor_has_1_and_takes_no_other():
     assert optim.rate_factor(state) == 1
     with pytest.raises(TrainError, match="no rate_factor"):
         optim.with_rate_factor(state, 0.5)
+
+
+def test_several_factors_are_set_together():
+    tx = optax.chain(optim.scale_by_rate_factor(), optim.scale_by_rate_factor())
+    state = optim.with_rate_factor(tx.init(jnp.zeros(3)), 0.5)
+    assert optim.rate_factor(state) == 0.5
+    updates, _ = tx.update(jnp.ones(3), state)
+    np.testing.assert_array_equal(updates, 0.25)

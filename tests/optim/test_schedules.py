@@ -5,6 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from jax_resnet import optim
@@ -125,3 +126,19 @@ def test_schedules_without_steps_are_refused(make):
 def test_linear_reaches_0_at_the_end():
     schedule = optim.linear(0.4, 4)
     np.testing.assert_allclose([schedule(step) for step in range(6)], [0.4, 0.3, 0.2, 0.1, 0, 0], atol=1e-7)
+
+
+def test_schedules_of_optax_serve_where_ours_do():
+    constant = optax.constant_schedule(0.4)  # returns a Python number
+    np.testing.assert_allclose(optim.warmup(constant, 4)(1), 0.2, rtol=1e-6)
+    by_schedule, by_number = (optim.sgd(0.1, momentum=momentum) for momentum in (constant, 0.4))
+    params, state, other = jnp.zeros(2), by_schedule.init(jnp.zeros(2)), by_number.init(jnp.zeros(2))
+    for _ in range(3):
+        updates, state = by_schedule.update(jnp.ones(2), state, params)
+        expected, other = by_number.update(jnp.ones(2), other, params)
+        np.testing.assert_allclose(updates, expected, rtol=1e-6)
+
+
+def test_steps_in_64_bits_have_rates_in_64_bits():
+    with jax.enable_x64(True):
+        assert float(optim.piecewise(0.1, [10])(3)) == 0.1

@@ -47,6 +47,26 @@ def test_if_nobody_listens_the_error_says_so():
     assert not jax.distributed.is_initialized()
 
 
+@pytest.mark.parametrize("coordinator", ["localhost", "localhost:", ":1234", "localhost:http"])
+def test_an_address_without_host_or_port_is_refused(coordinator):
+    with pytest.raises(ValueError, match=f"the coordinator is HOST:PORT, not {coordinator}"):
+        parallel.initialize(coordinator, 2, 1)
+
+
+def test_the_brackets_of_an_ipv6_address_are_not_part_of_the_host(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        distributed.socket, "create_connection", lambda at, timeout: asked.append(at) or Open()
+    )
+    distributed._wait_for("[::1]:1234", 1.0)
+    assert asked == [("::1", 1234)]
+
+
+class Open:
+    def close(self):
+        pass
+
+
 def test_a_run_of_one_process_agrees_at_once():
     votes = np.array([15, 0])
     np.testing.assert_array_equal(collectives.process_max(parallel.data_mesh())(votes), votes)

@@ -73,3 +73,11 @@ def test_right_predictions_are_counted_where_the_mask_is_true() -> None:
     assert int(count_correct(LOGITS, jax.nn.one_hot(labels, 4))) == 6
     assert int(count_correct(LOGITS, (labels + 1) % 4)) == 0
     assert int(count_correct(LOGITS, labels, jnp.arange(6) < 2)) == 2
+
+
+@pytest.mark.parametrize(("dtype", "classes"), [(jnp.uint8, 256), (jnp.uint8, 1000), (jnp.int8, 200)])
+def test_labels_of_a_type_too_narrow_for_the_number_of_classes(dtype: jnp.dtype, classes: int) -> None:
+    logits = jax.random.normal(jax.random.key(1), (4, classes))
+    labels = jnp.asarray([0, 5, 100, 127])
+    losses = jax.jit(cross_entropy)(logits, labels.astype(dtype))
+    np.testing.assert_array_equal(losses, jax.jit(cross_entropy)(logits, labels))

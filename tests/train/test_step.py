@@ -213,3 +213,25 @@ def test_a_number_of_parts_below_one_is_refused(model, accumulate):
 def test_options_that_cannot_be_are_refused_when_the_step_is_made(model, options, message):
     with pytest.raises(TrainError, match=message):
         train.make_train_step(model, optim.sgd(0.1), **options)
+
+
+def test_a_state_can_be_made_inside_of_another_program(model):
+    tx, key = optim.sgd(0.1), jax.random.key(0)
+    shapes = jax.eval_shape(lambda: train.create_state(model, tx, key, (16, 16, 3)))
+    inside = jax.jit(lambda: train.create_state(model, tx, key, (16, 16, 3)))()
+    outside = train.create_state(model, tx, key, (16, 16, 3))
+    assert jax.tree.map(jnp.shape, shapes.params) == jax.tree.map(jnp.shape, outside.params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), inside.params, outside.params)
+
+
+def test_several_warm_ups_show_the_one_that_is_furthest_from_its_end(model, batch):
+    parts = {"head": optim.warm_up_by_error(0.99), "rest": optim.warm_up_by_error(0.0001)}
+    tx = optax.partition(
+        {name: optax.chain(part, optax.sgd(0.1)) for name, part in parts.items()},
+        lambda params: {name: "head" if name == "head" else "rest" for name in params},
+    )
+    state = train.create_state(model, tx, jax.random.key(0), (16, 16, 3))
+    step = jax.jit(train.make_train_step(model, tx, make_augment(MEAN, STD, crop_padding=0, flip=False)))
+    for _ in range(3):
+        state, metrics = step(state, batch)
+    assert float(metrics["learning_rate_scale"]) == pytest.approx(0.1)

@@ -110,5 +110,6 @@ def make_mix(num_classes: int, *, mixup_alpha: float = 0.0, cutmix_alpha: float 
 
 def _one_hot(labels: jax.Array, num_classes: int) -> jax.Array:
     """Probabilities ``(N, num_classes)``; NaN for a label that is no class, as the loss has it."""
+    labels = labels.astype(jnp.int32)  # a narrower type cannot hold the number of classes
     known = (labels >= 0) & (labels < num_classes)
     return jnp.where(known[:, None], jax.nn.one_hot(labels, num_classes), jnp.nan)

@@ -122,7 +122,8 @@ def as_spec(
         and _primitives_work()
         and _are_images(lhs, rhs, dimension_numbers, feature_group_count)
         and not is_explicitly_sharded(lhs, rhs)
-        and (isinstance(padding, str) or all(min(pair) >= 0 for pair in padding))
+        and (isinstance(padding, str) or (len(padding) == 2 and all(min(pair) >= 0 for pair in padding)))
+        and all(len(steps) == 2 and min(steps) > 0 for steps in (window_strides, rhs_dilation or (1, 1)))
     )
     if not ours:
         return None

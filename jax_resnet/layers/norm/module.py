@@ -58,8 +58,10 @@ class BatchNorm(nn.Module):
             relu: Whether a ReLU follows.
 
         Raises:
-            ModelError: ``train`` and one value per channel.
+            ModelError: ``train`` and one value per channel, or a residual of another shape.
         """
+        if residual is not None and residual.shape != x.shape:
+            raise ModelError(f"a residual of shape {residual.shape} cannot be added to {x.shape}")
         channels = x.shape[-1]
         scale = self.param("scale", self.scale_init, (channels,), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
@@ -88,6 +90,8 @@ class BatchNorm(nn.Module):
             y, mean, var = normalize(wide, scale, bias, wide_residual, self.epsilon, relu, axis_name)
         if self.is_mutable_collection("batch_stats") and not self.is_initializing():
             for running, batch in ((running_mean, mean), (running_var, var * (n / (n - 1)))):
-                moved = self.momentum * running.value.astype(batch.dtype) + (1 - self.momentum) * batch
+                moved = batch
+                if self.momentum:  # 0 times infinity would not be 0
+                    moved = self.momentum * running.value.astype(batch.dtype) + (1 - self.momentum) * batch
                 running.value = moved.astype(running.value.dtype)
         return y.astype(dtype)

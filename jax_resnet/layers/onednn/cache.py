@@ -30,7 +30,7 @@ def cache_folder() -> Path:
         FileNotFoundError: The user's home folder is not known.
     """
     if folder := os.environ.get(CACHE_VARIABLE):
-        return Path(folder) / "onednn"
+        return expand_user(folder) / "onednn"
     base = os.environ.get("XDG_CACHE_HOME") or expand_user("~/.cache")
     return Path(base) / "jax-resnet" / "onednn"
 

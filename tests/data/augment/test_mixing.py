@@ -83,3 +83,12 @@ def test_a_label_that_does_not_exist_shows_in_the_probabilities(wrong):
     _, probabilities = mix(keys, jnp.ones((4, 2, 2, 3)), jnp.asarray([0, wrong, 2, 1]))
     # Its own row, and that of the image whose partner it is.
     assert np.isnan(probabilities).all(1).tolist() == [False, True, True, False]
+
+
+@pytest.mark.parametrize("classes", [256, 1000])
+def test_labels_of_8_bits_serve_any_number_of_classes(classes):
+    mix = augment.make_mix(classes, cutmix_alpha=1.0)
+    keys, images = jax.random.split(jax.random.key(0), 4), jnp.ones((4, 8, 8, 3))
+    narrow, wide = (mix(keys, images, jnp.asarray([0, 5, 7, 255], t))[1] for t in (jnp.uint8, jnp.int32))
+    np.testing.assert_array_equal(narrow, wide)
+    np.testing.assert_allclose(narrow.sum(1), 1, rtol=1e-6)

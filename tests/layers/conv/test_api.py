@@ -194,6 +194,21 @@ def test_errors_are_those_of_lax():
     assert str(ours.value) == str(reference.value)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"window_strides": (0, 0)}, {"rhs_dilation": (0, 1)}, {"padding": [(1, 1)]}, {"window_strides": (1,)}],
+)
+def test_what_lax_refuses_is_refused_in_its_words(options):
+    given = {"window_strides": (1, 1), "padding": "SAME", "dimension_numbers": DIMENSIONS, **options}
+    arguments = jnp.ones((1, 4, 4, 3)), jnp.ones((3, 3, 3, 4))
+    errors = []
+    for convolution in (lax.conv_general_dilated, layers.conv_general_dilated):
+        with pytest.raises(Exception) as caught:  # noqa: PT011
+            convolution(*arguments, **given)
+        errors.append((type(caught.value), str(caught.value)))
+    assert errors[0] == errors[1]
+
+
 def test_flax_takes_it_as_its_convolution():
     x = jnp.ones((2, 8, 8, 6))
     options = {"features": 9, "kernel_size": (3, 3), "strides": (2, 2), "feature_group_count": 3}

@@ -145,3 +145,21 @@ def test_training_exports_with_any_batch_size():
 
     exported = jax.export.export(jax.jit(step))(jax.ShapeDtypeStruct((batch, *x.shape[1:]), x.dtype))
     assert_same(exported.call(x), step(x), 1e-5)
+
+
+@pytest.mark.parametrize("train", [True, False])
+@pytest.mark.parametrize("shape", [(2, 8, 4, 16), (1, 1, 1, 16)])
+def test_a_residual_of_another_shape_is_refused(train, shape):
+    x, residual = jnp.ones((2, 4, 8, 16)), jnp.ones(shape)
+    variables = BatchNorm().init(jax.random.key(0), x, train=True)
+    with pytest.raises(ModelError, match=r"a residual of shape .* cannot be added to"):
+        BatchNorm().apply(variables, x, residual=residual, train=train, mutable=["batch_stats"])
+
+
+def test_without_momentum_nothing_is_left_of_statistics_that_are_not_finite():
+    x = jax.random.normal(jax.random.key(0), (4, 3, 3, 2))
+    norm = BatchNorm(momentum=0.0)
+    variables = norm.init(jax.random.key(0), x, train=True)
+    broken = {**variables, "batch_stats": {"mean": jnp.full(2, jnp.nan), "var": jnp.full(2, jnp.inf)}}
+    results = [norm.apply(v, x, train=True, mutable=["batch_stats"])[1] for v in (variables, broken)]
+    jax.tree.map(np.testing.assert_array_equal, *results)
