@@ -11,7 +11,7 @@ def main(args: Sequence[str] | None = None) -> None:
     train_command(
         "experiments.cifar100",
         "cifar100",
-        "Trains a residual network on CIFAR-100's 100 classes and tests it once, at the end.",
+        "Trains a network on CIFAR-100, chooses a checkpoint on held-out images, and tests it.",
         args,
     )
 

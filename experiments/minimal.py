@@ -76,4 +76,7 @@ def main(argv: list[str] | None = None) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (jax_resnet.errors.JaxResnetError, ImportError) as error:  # what a user can act on
+        parser.error(str(error))

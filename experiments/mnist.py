@@ -11,7 +11,7 @@ def main(args: Sequence[str] | None = None) -> None:
     train_command(
         "experiments.mnist",
         "mnist",
-        "Trains a network on MNIST, padded to 32x32 where the network asks, and tests it once, at the end.",
+        "Trains a network on MNIST, padded to 32x32 where the network asks, and tests it.",
         args,
     )
 

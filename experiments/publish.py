@@ -11,7 +11,7 @@ ABOUT = About(
     "Adds the weights that a finished run reports to those that the package ships, with a card. The test set "
     "is evaluated with the published file; the card has what that gives.",
     examples=(
-        "python -m experiments.publish runs/cifar10-resnet20-standard-seed0",
+        "python -m experiments.publish runs/cifar10-resnet32-fast-seed0",
         "python -m experiments.publish runs/mine --name resnet20.cifar10 --overwrite",
     ),
 )

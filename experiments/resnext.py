@@ -26,7 +26,7 @@ RESNEXT_IMAGENET = RESNEXT._replace(recipe="tutorial-004-imagenet", dataset="fol
 def choose_comparison(args: Sequence[str]) -> Comparison:
     """The comparison of small images, or of large ones, as the flags name the data."""
     given = peek(args)
-    large = given.dataset in STREAMED_DATASETS or given.stem not in (None, "cifar")
+    large = given.dataset in STREAMED_DATASETS if given.dataset else given.stem not in (None, "cifar")
     return RESNEXT_IMAGENET if large else RESNEXT
 
 

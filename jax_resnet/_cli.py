@@ -44,7 +44,7 @@ class FlagParser(argparse.ArgumentParser):
 
 
 def _prepare_streams() -> None:
-    """Closed streams swallow what is written to them, and characters that a stream cannot encode are escaped.
+    """Makes closed streams swallow output, and escapes what a stream cannot encode.
 
     The name of a file is no reason to lose what was computed.
     """

@@ -26,7 +26,7 @@ _state = f"{_LEFT}: not asked for"
 def keep_freed_memory() -> str:
     """Makes ``malloc`` reuse freed memory instead of returning it to the operating system.
 
-    It changes the whole process, whose price is that it keeps its peak of memory. It has no effect on
+    It applies to the whole process, which then keeps its peak of memory. It has no effect on
     threads that have allocated already, so it must come before JAX starts its own, which it does with the
     first computation. It does nothing where the C library is not glibc, where JAX's threads run, or with
     ``JAX_RESNET_MALLOC=0`` in the environment. It never fails.

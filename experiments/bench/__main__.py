@@ -46,11 +46,11 @@ def main(args: Sequence[str] | None = None) -> None:
         from experiments.bench.growth_page import growth_page
 
         page = growth_page(rows, made_by)
-        if config.page:
-            write_text(Path(config.page), page)
     else:
         page = format_tables(rows)
-    print(page, end="")
+    print(page, end="", flush=True)  # before anything that can fail is written
+    if config.page:
+        write_text(Path(config.page), page)
     if config.out:
         write_results(config, rows, made_by)
 

@@ -152,7 +152,7 @@ def check_networks(archs: Sequence[str], image_size: int, *, in_torch: bool) -> 
         name, options = parse_arch(text)
         model = create_model(name, **options)
         if in_torch and not isinstance(model, ResNet | VGG):
-            raise ConfigError(f"--arch {text}: has no form in PyTorch here, leave out --against torch")
+            raise ConfigError(f"--arch {text}: has no form in PyTorch here to be compared with: name another")
         try:
             summary(model, (image_size, image_size, 3))
         except (ValueError, TypeError) as error:

@@ -58,7 +58,7 @@ def forward(model: Any, state: TrainState) -> Finding:
 
 
 def training(model: Any, state: TrainState) -> Finding:
-    """A network learns a batch by heart."""
+    """A network memorizes a batch."""
     step = jax.jit(make_train_step(model, optim.sgd(0.1, momentum=0.9)))
     batch = {"image": jax.random.normal(jax.random.key(1), (8, *SHAPE)), "label": jnp.arange(8)}
     losses = []

@@ -42,7 +42,7 @@ class EvaluateConfig(DataSource):
         positional=True,
         metavar="WEIGHTS",
     )
-    weights: str = setting("", "The same as a flag.", common=True, metavar="WEIGHTS")
+    weights: str = setting("", "Weights, as a flag instead of an argument.", common=True, metavar="WEIGHTS")
     network: NetworkConfig = dataclasses.field(default_factory=NetworkConfig)
     image_size: int = setting(
         0, "folder, imagenet2012: height and width of the images (default: the run's, or 224).", at_least=0
@@ -101,11 +101,11 @@ class EvaluateConfig(DataSource):
 class PredictConfig:
     """Prediction."""
 
-    checkpoint: str = setting(
+    weights: str = setting(
         "",
         "Run folder, exported checkpoint, name of pretrained weights, or with --arch a file of weights.",
         positional=True,
-        metavar="CHECKPOINT",
+        metavar="WEIGHTS",
     )
     images: tuple[str, ...] = setting(
         (),
@@ -118,6 +118,12 @@ class PredictConfig:
     batch_size: int = setting(100, "Images per step.", above=0)
     dataset: Literal["cifar10", "cifar100", "mnist", "digits"] = setting(
         "cifar10", "Data set whose classes and image size are used where the checkpoint names none."
+    )
+    image_size: int = setting(
+        0,
+        "Height and width of the center of each image that the network sees (default: the run's; of a file, "
+        "224 with an ImageNet stem, else the data set's).",
+        at_least=0,
     )
     network: NetworkConfig = dataclasses.field(default_factory=NetworkConfig)
     mean: tuple[float, ...] = setting(
@@ -134,11 +140,11 @@ class PredictConfig:
             ConfigError: Naming the flag or argument.
         """
         check_ranges(self)
-        if not self.checkpoint:
+        if not self.weights:
             raise ConfigError("which network? name a run folder or pretrained weights, then images")
         if not self.images:
             raise ConfigError("which images? name files or folders, or - for a list on standard input")
-        check_exists(self.checkpoint, "")
+        check_exists(self.weights, "")
         check_pixels(self.mean, self.std)
 
 

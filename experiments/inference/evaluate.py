@@ -88,7 +88,7 @@ def evaluate_weights(config: EvaluateConfig, console: Console) -> dict[str, Any]
     summary = {
         "arch": network.name,
         "weights": config.named,
-        "which": config.network.which if network.config.get("config") else None,  # of a run alone
+        "which": _which(network, config),
         "settings": network.config.get("config"),  # of the run, by which others know it again
         "dataset": dataset.name,
         "images": result.images,
@@ -113,6 +113,13 @@ def evaluate_weights(config: EvaluateConfig, console: Console) -> dict[str, Any]
         console.line(note)
     console.line(f"{EVALUATION} and {CONFUSION} are in {out}")
     return summary
+
+
+def _which(network: TrainedNetwork, config: EvaluateConfig) -> str | None:
+    """Which checkpoint of a run it is; None for weights that are of no run."""
+    if not network.config.get("config"):
+        return None
+    return "newest undamaged" if network.passed_over else config.network.which
 
 
 def default_folder(config: EvaluateConfig) -> str:

@@ -16,7 +16,7 @@ from jax_resnet.convert import to_torch, write_state_dict
 from jax_resnet.convert.keys import check_style
 from jax_resnet.errors import ExportError, WeightsError
 from jax_resnet.models import fold_batch_norm
-from jax_resnet.models.registry import find
+from jax_resnet.models.registry import usual_image_shape
 
 __all__ = ["export"]
 
@@ -66,10 +66,8 @@ def _write_program(config: ExportConfig, network: TrainedNetwork, out: Path) -> 
 
 
 def _usual_shape(network: TrainedNetwork) -> tuple[int, int, int]:
-    """The shape of the images that the network was made for; large for stems for large images."""
-    height, width, channels = find(network.config["model"]["name"]).image_shape
-    large = str(getattr(network.model, "stem", "")).startswith("imagenet")
-    return (224, 224, channels) if large else (height, width, channels)
+    """The shape of the images that the network was made for."""
+    return usual_image_shape(network.config["model"]["name"], str(getattr(network.model, "stem", "")))
 
 
 def _write_state_dict(config: ExportConfig, network: TrainedNetwork, out: Path) -> str:

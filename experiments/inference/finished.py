@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 from experiments.program.errors import ExperimentError
 from experiments.runs.reading import UnreadableError, read_json
-from experiments.runs.records import read_records
+from experiments.runs.records import WATCHED, read_records
 from experiments.settings.command import command_of
 from experiments.settings.config import Config
 from experiments.settings.resume import saved_config
@@ -78,7 +78,7 @@ def read_finished(folder: Path) -> FinishedRun:
         step=best_step if validated else steps,
         test_accuracy=best_accuracy if validated else summary["test_accuracy"],
         val_images=held_out[-1] if held_out else 0,
-        watched=any(record.get("which") == "watched" for record in records),
+        watched=any(record.get("which") == WATCHED for record in records),
     )
 
 

@@ -95,7 +95,9 @@ def initialize_from(
         elif name not in found:
             raise ConfigError(f"--init-from {path} has no {name}: it is another network's")
         elif found[name].shape != value.shape:
-            raise ConfigError(f"--init-from {path}: {_describe_shape(name, found[name].shape, value.shape, model)}")
+            raise ConfigError(
+                f"--init-from {path}: {_describe_shape(name, found[name].shape, value.shape, model)}"
+            )
         else:
             merged[name] = jax.numpy.asarray(np.asarray(found[name]), value.dtype)
     if extra := sorted(set(found) - set(wanted) - head):

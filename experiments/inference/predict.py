@@ -15,7 +15,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from experiments.inference.config import PredictConfig
+from experiments.inference.config import NetworkConfig, PredictConfig
 from experiments.inference.evaluation import NOT_FINITE
 from experiments.inference.folding import fold_where_faster
 from experiments.inference.images import ImageError, Shape, find_images, read_image
@@ -25,7 +25,7 @@ from experiments.program.errors import ConfigError, ExperimentError
 from jax_resnet.data.augment import normalize
 from jax_resnet.data.registry import DATASETS, get_spec
 from jax_resnet.errors import DataError
-from jax_resnet.models.registry import find
+from jax_resnet.models.registry import find, usual_image_shape
 
 __all__ = [
     "READERS",
@@ -96,17 +96,21 @@ def load_classifier(config: PredictConfig) -> Classifier:
     """
     usual = get_spec(config.dataset)
     network = open_network(
-        config.checkpoint,
+        config.weights,
         config.network,
         say=lambda line: print(line, file=sys.stderr),
     )
     trained = network.data
-    spec = DATASETS.get(trained.get("name", config.dataset))
+    photographs = bool(config.image_size) or config.network.stem != NetworkConfig().stem
+    spec = None if photographs else DATASETS.get(trained.get("name", config.dataset))
     image_shape = tuple(trained.get("image_shape") or usual_input(network.name, usual.image_shape))
+    if photographs:
+        size = config.image_size or usual_image_shape(network.name, config.network.stem)[0]
+        image_shape = (size, size, image_shape[-1])
     mean, std = config.mean or trained.get("mean"), config.std or trained.get("std")
     if not mean or not std:
         raise ConfigError(
-            f"{config.checkpoint} does not say how its pixels were normalized: give --mean and --std"
+            f"{config.weights} does not say how its pixels were normalized: give --mean and --std"
         )
     per_pixel = np.ndim(mean) > 1  # of a run with --center per-pixel
     wanted = image_shape if per_pixel else image_shape[-1:]
@@ -195,7 +199,7 @@ def as_json(
 ) -> dict[str, Any]:
     """The content of ``--json``."""
     return {
-        "checkpoint": config.checkpoint,
+        "weights": config.weights,
         "network": classifier.name,
         "images": [
             {"path": path, "predictions": [{"class": name, "probability": p} for name, p in classes]}

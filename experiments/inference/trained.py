@@ -30,6 +30,7 @@ class TrainedNetwork(NamedTuple):
         config: What a checkpoint of it says: ``config["model"]``, the arguments of ``create_model``, and more
             where the network comes from a checkpoint.
         card: The card of pretrained weights; None for others.
+        passed_over: Whether it is not the checkpoint that was asked for, which is damaged.
     """
 
     name: str
@@ -37,6 +38,7 @@ class TrainedNetwork(NamedTuple):
     variables: dict[str, Any]
     config: dict[str, Any]
     card: Card | None = None
+    passed_over: bool = False
 
     @property
     def data(self) -> dict[str, Any]:
@@ -80,10 +82,15 @@ def _open(path: str, config: NetworkConfig, say: Callable[[str], None]) -> Train
         return _known(path, config, _open_pretrained(path))
     say_if_hidden(path, say)
     if Path(path).is_dir():
-        model, variables, written = checkpoint.restore(
-            path, config.which, on_broken=lambda step, reason: say(f"checkpoint {step} is damaged: {reason}")
-        )
-        return _known(path, config, TrainedNetwork(written["model"]["name"], model, variables, written))
+        damaged: list[int] = []
+
+        def pass_over(step: int, reason: str) -> None:
+            damaged.append(step)
+            say(f"checkpoint {step} is damaged: {reason}")
+
+        model, variables, written = checkpoint.restore(path, config.which, on_broken=pass_over)
+        network = TrainedNetwork(written["model"]["name"], model, variables, written)
+        return _known(path, config, network._replace(passed_over=bool(damaged)))
     if config.arch is None:
         raise ConfigError("--arch NAME is needed: a file of weights does not name its network")
     arguments: dict[str, Any] = {"name": config.arch, "stem": config.stem}

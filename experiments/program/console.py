@@ -1,6 +1,8 @@
 """What a person sees while a program runs: progress bars on a terminal, plain lines elsewhere."""
 
 import contextlib
+import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 
@@ -15,6 +17,8 @@ from rich.progress import (
 )
 from rich.table import Column
 
+from jax_resnet._cli import CLOSED_PIPE
+
 __all__ = ["PLAIN_EVERY", "ROOM_FOR_BAR", "Console", "format_duration"]
 
 # Seconds between lines of progress where there is no terminal.
@@ -23,12 +27,40 @@ PLAIN_EVERY = 10.0
 ROOM_FOR_BAR = 100
 
 
+class _Rich(RichConsole):
+    """A console that says when its pipe is closed, as by the end of ``tee``, which Ctrl-C ends too."""
+
+    closed = False
+    ends_program = True
+
+    def on_broken_pipe(self) -> None:
+        self.closed = self.quiet = True
+        # Python flushes standard output once more at exit, which must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if self.ends_program:
+            raise SystemExit(CLOSED_PIPE)
+
+
 class Console:
     """Prints to standard output; also a ``jax_resnet.data.Reporter``."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         """``quiet`` prints nothing: of several processes one prints."""
-        self._rich = RichConsole(highlight=False, quiet=quiet)
+        self._rich = _Rich(highlight=False, quiet=quiet)
+
+    @property
+    def closed(self) -> bool:
+        """Whether nobody reads the output any more."""
+        return self._rich.closed
+
+    @contextlib.contextmanager
+    def outliving_its_reader(self) -> Iterator[None]:
+        """A context in which a closed pipe does not end the program, which has something to save first."""
+        self._rich.ends_program = False
+        try:
+            yield
+        finally:
+            self._rich.ends_program = True
 
     def line(self, text: str) -> None:
         """Prints a line, above any bar; a terminal wraps it at words, a file has it whole."""

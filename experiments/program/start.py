@@ -142,8 +142,9 @@ def describe(error: Exception) -> str:
 
 
 def print_error(message: str) -> None:
-    """Prints an error message to standard error."""
-    print(f"error: {message}", file=sys.stderr)
+    """Prints an error message to standard error, if anybody reads it."""
+    with contextlib.suppress(OSError):
+        print(f"error: {message}", file=sys.stderr)
 
 
 def announce(process_id: int | None, text: str) -> None:

@@ -1,4 +1,4 @@
-"""Reads ``predictions.npz``, from whomever it comes: no pickles, bounded sizes, shapes and values checked."""
+"""Reads ``predictions.npz`` of unknown origin: no pickles, bounded sizes, shapes and values checked."""
 
 import zipfile
 from pathlib import Path

@@ -5,8 +5,6 @@ import re
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
-
 from experiments.report.predictions import Predictions, read_predictions
 from experiments.report.settings import read_settings
 from experiments.runs.reading import MIB, UnreadableError, read_json
@@ -21,7 +19,7 @@ from experiments.runs.schema import (
     TEXTS,
     read_checked,
 )
-from experiments.runs.series import records_of_kind
+from experiments.runs.series import records_of_kind, training_speed
 from experiments.runs.text import printable
 
 __all__ = ["Environment", "Run", "Summary", "read_run"]
@@ -112,12 +110,11 @@ class Run:
     def reached(self, quantity: str) -> float | None:
         """The run's "epochs", "seconds" or "images_per_second" so far."""
         value: float | None = getattr(self.summary, quantity, None)
-        if value is not None:
+        if value:
             return value
         train = self.records_of_kind("train")
         if quantity == "images_per_second":
-            rates = [record["images_per_second"] for record in train if record.get("images_per_second")]
-            return float(np.median(rates)) if rates else None
+            return training_speed(train)
         name = "epoch" if quantity == "epochs" else quantity
         return max((record[name] for record in train if record.get(name) is not None), default=None)
 

@@ -1,17 +1,16 @@
 """The settings of runs: read from ``config.json``, compared, and written for people."""
 
 import dataclasses
-import math
-import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from experiments.runs.text import printable
 from experiments.settings.config import Config
 from experiments.settings.datasets import STREAMED_DATASETS
-from experiments.settings.fields import groups_of, rules_of
+from experiments.settings.effects import EFFECTS, Settings
+from experiments.settings.fields import groups_of, is_of_type, rules_of
 from experiments.settings.resume import decides_numbers
 
 __all__ = [
@@ -27,30 +26,20 @@ __all__ = [
 
 FOLDER = "folder"  # the data set of images in folders
 MISSING = "—"  # stands for a value that does not exist
-MOST_VALUES = 1000  # of a setting with several
-
-Settings = Mapping[str, Any]
 
 # Settings that have no effect under others: each is compared only where its condition holds.
 APPLIES: dict[str, Callable[[Settings], bool]] = {
+    **{name: effect.applies for name, effect in EFFECTS.items()},
     "archive": lambda s: s.get("dataset") not in STREAMED_DATASETS,
-    "beta2": lambda s: s.get("optimizer") in ("adam", "adamw"),
-    "crop_padding": lambda s: s.get("dataset") not in STREAMED_DATASETS,
     "decay_all": lambda s: bool(s.get("weight_decay")),
     "epochs": lambda s: s.get("steps") is None,
-    "eval_every": lambda s: s.get("val_size") != 0,
-    "factor": lambda s: s.get("schedule") == "step",
-    "image_size": lambda s: s.get("dataset") in STREAMED_DATASETS,
-    "milestones": lambda s: s.get("schedule") == "step",
+    # A folder may have a validation split of its own, whatever is held out.
+    "eval_every": lambda s: s.get("val_size") != 0 or s.get("dataset") == FOLDER,
     "mirror": lambda s: s.get("dataset") not in STREAMED_DATASETS,
     "nesterov": lambda s: s.get("optimizer") in ("sgd", "muon"),
-    "peak_at": lambda s: s.get("schedule") == "one-cycle",
-    "randaugment_magnitude": lambda s: bool(s.get("randaugment")),
-    "small_part": lambda s: bool(s.get("small_size")),
     "steps": lambda s: s.get("steps") is not None,
     "warmup": lambda s: s.get("warmup_epochs") is None,
     "warmup_epochs": lambda s: s.get("warmup_epochs") is not None,
-    "workers": lambda s: s.get("dataset") in STREAMED_DATASETS,
 }
 
 
@@ -78,7 +67,7 @@ def read_settings(written: Any) -> tuple[dict[str, Any], list[str]]:
     settings, wrong = {}, []
     for name, leaf in leaves.items():
         value = found.get(name, leaf.default)
-        if name in found and not _matches(value, leaf.hint):
+        if name in found and not is_of_type(value, leaf.hint, any_text=True):
             wrong.append(name)
             continue
         settings[name] = tuple(value) if isinstance(value, list) else value
@@ -151,25 +140,3 @@ def _flatten(written: dict[str, Any], depth: int = 3) -> dict[str, Any]:
         elif depth:
             flat.update(_flatten(value, depth - 1))
     return flat
-
-
-def _matches(value: Any, hint: Any) -> bool:
-    """Whether a value from JSON is of a field's type; any text will do where only some are allowed."""
-    origin, options = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        return any(_matches(value, option) for option in options)
-    if origin is tuple:
-        return (
-            isinstance(value, list)
-            and len(value) <= MOST_VALUES
-            and all(_matches(item, options[0]) for item in value)
-        )
-    if origin is typing.Literal:
-        hint = type(options[0])
-    if hint is bool or hint is str or hint is types.NoneType:
-        return isinstance(value, hint)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
-    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return abs(value) < 2**63 if isinstance(value, int) else math.isfinite(value)
-    return False

@@ -5,7 +5,7 @@ import dataclasses
 import json
 import shlex
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +16,23 @@ from experiments.report.settings import FOLDER, compared_settings, read_settings
 from experiments.results.compact import compact_predictions, thin_records
 from experiments.runs.folder import EVALUATION, run_name
 from experiments.runs.reading import UnreadableError, read_json
+from experiments.settings.config import RunConfig
+from experiments.settings.resume import changeable
 from jax_resnet._files import write_bytes
 
 __all__ = ["keep_runs", "read_finished_runs"]
 
 PREDICTIONS = "predictions.npz"
 # Settings and flags that name places of a machine; of some the last part of the path means something.
-PLACES: dict[tuple[str, str], list[str] | None] = {
+PLACES: dict[tuple[str, str], list[str] | str | None] = {
     ("data", "data_dir"): None,
     ("data", "archive"): None,
     ("data", "mirror"): [],
     ("run", "workdir"): None,
+    ("run", "compilation_cache"): RunConfig().compilation_cache,
     ("parallel", "coordinator"): None,
 }
-PLACE_FLAGS = ("--data-dir", "--archive", "--mirror", "--workdir", "--coordinator")
+PLACE_FLAGS = ("--data-dir", "--archive", "--mirror", "--workdir", "--coordinator", "--compilation-cache")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,16 +182,19 @@ def _evaluation(run: Run) -> dict[str, bytes]:
     except UnreadableError as error:
         raise ConfigError(f"{path}: {error}; remove it, or evaluate again") from None
     evaluated, _ = read_settings(content.pop("settings", None))
-    if (evaluated.get("seed"), compared_settings(evaluated)) != (
-        run.setting("seed"),
-        compared_settings(run.settings),
-    ):
+    if _fixed(evaluated) != _fixed(run.settings):
         raise ConfigError(f"{path} is not of this run; remove it, or evaluate again")
     if (content.get("which") or "best") != "best":
         raise ConfigError(
-            f"{path} is of the last checkpoint, not of the one that is reported; evaluate again"
+            f"{path} is of the {content['which']} checkpoint, not of the one that is reported; evaluate again"
         )
     return {EVALUATION: _json({**content, "weights": run_name(run.folder)})}
+
+
+def _fixed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that stay the same from a run's first checkpoint to its end, however it is resumed."""
+    compared = {"seed": settings.get("seed"), **compared_settings(settings)}
+    return {name: value for name, value in compared.items() if name not in changeable()}
 
 
 def _json(content: dict[str, Any]) -> bytes:
@@ -207,14 +213,16 @@ def _without_places(config: dict[str, Any]) -> dict[str, Any]:
     model = settings.get("model")
     if isinstance(model, dict) and model.get("init_from"):
         model["init_from"] = Path(model["init_from"]).name
-    if config.get("flags"):
-        config["flags"] = _flags_without_places(config["flags"])
-    if config.get("command"):
-        try:
-            words = shlex.split(config["command"])
-        except ValueError:  # was not written by a program of this package
-            words = []
-        config["command"] = shlex.join(_flags_without_places(words)) or None
+    parts = config.get("resumed")
+    for part in (config, *(parts if isinstance(parts, list) else ())):
+        if part.get("flags"):
+            part["flags"] = _flags_without_places(part["flags"])
+        if part.get("command"):
+            try:
+                words = shlex.split(part["command"])
+            except ValueError:  # was not written by a program of this package
+                words = []
+            part["command"] = shlex.join(_flags_without_places(words)) or None
     return config
 
 

@@ -139,9 +139,9 @@ class RunFolder:
             write_text(self.path / name, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
     def reopen(self) -> None:
-        """Removes what was true of an earlier end of the run, where there was one."""
-        if self.writes and (self.path / "summary.json").exists():
-            for name in ("summary.json", EVALUATION, CONFUSION):
+        """Removes what was true of an earlier end of the run alone, where there was one."""
+        if self.writes:
+            for name in ("summary.json", "predictions.npz", "curves.png", EVALUATION, CONFUSION):
                 (self.path / name).unlink(missing_ok=True)
 
     def write_predictions(self, labels: np.ndarray, logits_last: np.ndarray, logits_best: np.ndarray) -> None:
@@ -157,11 +157,18 @@ class RunFolder:
 
     def _delete(self) -> None:
         for name in (*OURS, EVALUATION, CONFUSION):
-            target = self.path / name
-            if target.is_dir():
-                shutil.rmtree(target)
-            else:
-                target.unlink(missing_ok=True)
+            _remove(self.path / name)
+
+
+def _remove(target: Path) -> None:
+    """Removes a file, or a folder with all in it; a link to a folder stays, for what comes next."""
+    if target.is_symlink() and target.is_dir():
+        for inner in target.iterdir():
+            _remove(inner)
+    elif target.is_dir():
+        shutil.rmtree(target)
+    else:
+        target.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

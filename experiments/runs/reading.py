@@ -64,7 +64,7 @@ def parse_json(text: bytes) -> Any:
     """JSON in UTF-8; NaN and infinities become floats, which the caller must check.
 
     Raises:
-        UnreadableError: It is no JSON, no UTF-8 or nested too deeply.
+        UnreadableError: It is not JSON, not UTF-8 or nested too deeply.
     """
     try:
         return json.loads(text.decode("utf-8"))

@@ -18,6 +18,7 @@ __all__ = [
     "records_of_kind",
     "sample_std",
     "training_series",
+    "training_speed",
     "watched_test_series",
 ]
 
@@ -49,7 +50,7 @@ def records_of_kind(records: Records, kind: str) -> list[dict[str, Any]]:
 
 
 def training_series(seeds: Sequence[Records], quantity: Quantity) -> Series | None:
-    """Over augmented training images while the network changed, averaged over stretches of epochs.
+    """The curve over augmented training images while the network changed, averaged over stretches of epochs.
 
     Args:
         seeds: The records of each seed's run.
@@ -75,13 +76,13 @@ def held_out_kind(seeds: Sequence[Records]) -> str:
 
 
 def held_out_series(seeds: Sequence[Records], quantity: Quantity) -> Series | None:
-    """Over the validation set, or over the test set where only that was evaluated while training."""
+    """The curve over the validation set; over the test set where only that was evaluated while training."""
     kind = held_out_kind(seeds)
     return _evaluated_series([records_of_kind(records, kind) for records in seeds], quantity)
 
 
 def watched_test_series(seeds: Sequence[Records], quantity: Quantity) -> Series | None:
-    """Over the test set as it was evaluated while training, beside a validation set."""
+    """The curve over the test set as it was evaluated while training, beside a validation set."""
     if held_out_kind(seeds) == "test":
         return None
     runs = [[r for r in records_of_kind(records, "test") if r.get("which") == WATCHED] for records in seeds]
@@ -96,6 +97,13 @@ def final_test(seeds: Sequence[Records], quantity: Quantity) -> tuple[float, flo
         return None
     values = [_value(record, quantity) for record in last]
     return max(record["epoch"] for record in last), float(np.mean(values)), sample_std(values)
+
+
+def training_speed(records: Records) -> float | None:
+    """Training images per second over all parts of a run; None where no step was timed."""
+    timed = [r for r in records_of_kind(records, "train") if r.get("images_per_second")]
+    seconds = sum(record["images"] / record["images_per_second"] for record in timed)
+    return sum(record["images"] for record in timed) / seconds if seconds else None
 
 
 def sample_std(values: Sequence[float]) -> float:

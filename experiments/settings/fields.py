@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+import types
+import typing
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -15,11 +17,13 @@ __all__ = [
     "flag_of",
     "from_dict",
     "groups_of",
+    "is_of_type",
     "rules_of",
     "setting",
 ]
 
 INT64_MAX = 2**63 - 1
+MOST_VALUES = 1000  # of a setting with several, in a file
 NONE = "none"  # as the value of a flag that takes several: no values, where the recipe has some
 
 
@@ -124,14 +128,49 @@ def from_dict(kind: type, values: Mapping[str, Any]) -> Any:
     """Rebuilds a settings class from its ``dataclasses.asdict`` that went through JSON.
 
     Unknown keys are dropped, so that files of other versions can be read; missing ones get their defaults.
+
+    Raises:
+        TypeError: A value is not one of its field's.
     """
-    fields = {field.name: field for field in dataclasses.fields(kind)}
+    hints = typing.get_type_hints(kind)
     kept = {}
-    for name, value in values.items():
-        if name not in fields:
+    for field in dataclasses.fields(kind):
+        if field.name not in values:
             continue
-        nested = fields[name].type
-        if isinstance(nested, type) and dataclasses.is_dataclass(nested):
-            value = from_dict(nested, value)
-        kept[name] = tuple(value) if isinstance(value, list) else value
+        value, hint = values[field.name], hints[field.name]
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+            kept[field.name] = from_dict(hint, value)
+            continue
+        value = list(value) if isinstance(value, tuple) else value
+        if not is_of_type(value, hint):
+            raise TypeError(f"{field.name} cannot be {value!r}")
+        kept[field.name] = tuple(value) if isinstance(value, list) else value
     return kind(**kept)
+
+
+def is_of_type(value: Any, hint: Any, *, any_text: bool = False) -> bool:
+    """Whether a value from JSON is of a field's type.
+
+    Args:
+        value: The value.
+        hint: The type.
+        any_text: Whether any text will do where only some are allowed: another version may know others.
+    """
+    origin, options = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(is_of_type(value, option, any_text=any_text) for option in options)
+    if origin is tuple:
+        return (
+            isinstance(value, list)
+            and len(value) <= MOST_VALUES
+            and all(is_of_type(item, options[0], any_text=any_text) for item in value)
+        )
+    if origin is typing.Literal:
+        return isinstance(value, type(options[0])) and (any_text or value in options)
+    if hint is bool or hint is str or hint is types.NoneType:
+        return isinstance(value, hint)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return abs(value) < 2**63 if isinstance(value, int) else math.isfinite(value)
+    return False

@@ -54,7 +54,8 @@ def parse(module: str, summary: str, args: Sequence[str], dataset: str = "cifar1
     text = about(module, summary, peek(args).dataset or dataset)
     config = parse_flags(Config, f"python -m {module}", text, args, default)
     if config.run.resume and (saved := saved_config(config.workdir)):
-        config = parse_flags(Config, f"python -m {module}", text, args, resumed_defaults(saved))
+        default = resumed_defaults(saved, config.workdir)
+        config = parse_flags(Config, f"python -m {module}", text, args, default)
     return config
 
 

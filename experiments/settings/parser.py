@@ -6,16 +6,20 @@ import math
 import shutil
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from experiments.program.errors import ConfigError
 from experiments.settings.fields import NONE, flag_of, groups_of, rules_of
+from jax_resnet._files import expand_user
 from jax_resnet._text import did_you_mean
 
 __all__ = ["About", "T", "parse_flags"]
 
 T = TypeVar("T")
+
+# What stands for values that are paths of this machine.
+PLACES = ("FOLDER", "FILE", "PATH", "WEIGHTS", "IMAGE", "RUN")
 
 
 class About(NamedTuple):
@@ -25,11 +29,13 @@ class About(NamedTuple):
         summary: What the program does.
         examples: Commands, shown first.
         notes: Lines after the flags, such as the recipes.
+        help: Other help texts, by the name of the field; None for a flag that the program does not have.
     """
 
     summary: str
     examples: Sequence[str] = ()
     notes: str = ""
+    help: Mapping[str, str | None] = {}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -117,13 +123,16 @@ def _build(kind: type, prog: str, about: About, default: Any) -> _Parser:
                 if dataclasses.is_dataclass(getattr(group, field.name)):
                     continue
                 raise TypeError(f"{type(group).__name__}.{field.name} is no setting(...)")
+            text = about.help.get(field.name, rules.help)
+            if text is None:
+                continue
             target = common if rules.common else section
             names = [field.name] if rules.positional else [flag_of(field.name)]
             options = _options(hints[field.name], rules.metavar)
             if field.default == () and not rules.positional:
                 options["type"] = _or_none(options["type"])
             shown = _default_text(getattr(group, field.name))
-            options["help"] = (rules.help + (f" (default: {shown})" if shown else "")).replace("%", "%%")
+            options["help"] = (text + (f" (default: {shown})" if shown else "")).replace("%", "%%")
             if rules.positional:
                 options.pop("dest", None)
                 options["nargs"] = "*" if options.get("nargs") else "?"
@@ -144,6 +153,9 @@ def _default_text(value: Any) -> str:
 
 def _options(hint: Any, metavar: str | None) -> dict[str, Any]:
     """The keyword arguments of ``add_argument`` for a field's type."""
+    if metavar in PLACES:
+        several = {"nargs": "+"} if typing.get_origin(hint) is tuple else {}
+        return {"type": _place, "metavar": metavar, **several}
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         (hint,) = (part for part in typing.get_args(hint) if part is not types.NoneType)
     if hint is bool:
@@ -188,6 +200,16 @@ def _number(text: str) -> float:
     except ValueError:
         raise argparse.ArgumentTypeError(f"takes a number, not {text!r}") from None
     return number if math.isfinite(number) or math.isnan(number) else math.copysign(math.inf, number)
+
+
+def _place(text: str) -> str:
+    """A path with the home folder for ``~``, which a shell leaves as it is in ``--flag=~/folder``."""
+    if not text.startswith("~"):
+        return text
+    try:
+        return str(expand_user(text))
+    except FileNotFoundError:
+        raise argparse.ArgumentTypeError(f"names a home folder that is not known: {text}") from None
 
 
 def _one_of(choices: Sequence[str]) -> Callable[[str], str]:

@@ -1,6 +1,7 @@
 """What a resumed run takes from its folder, and what it may change."""
 
 import dataclasses
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,28 @@ from experiments.program.errors import ConfigError
 from experiments.settings.config import Config
 from experiments.settings.fields import flag_of, from_dict, groups_of, rules_of
 
-__all__ = ["check_same", "decides_numbers", "may_change", "read_config", "resumed_defaults", "saved_config"]
+__all__ = [
+    "changeable",
+    "check_same",
+    "decides_numbers",
+    "may_change",
+    "read_config",
+    "resumed_defaults",
+    "saved_config",
+]
 
 
 def may_change(field: dataclasses.Field[Any]) -> bool:
     """Whether a resumed run may have another value here: no state of the training depends on it."""
     rules = rules_of(field)
     return rules is not None and rules.may_change
+
+
+@functools.cache
+def changeable() -> frozenset[str]:
+    """The names of the settings that a resumed run may have other values of."""
+    fields = (field for _, group in groups_of(Config()) for field in dataclasses.fields(group))
+    return frozenset(field.name for field in fields if may_change(field))
 
 
 def decides_numbers(field: dataclasses.Field[Any]) -> bool:
@@ -49,15 +65,33 @@ def read_config(file: Path) -> Config | None:
     return config
 
 
-def resumed_defaults(saved: Config) -> Config:
-    """The defaults of a resumed run's flags: the saved settings, but for those of one call alone."""
+def resumed_defaults(saved: Config, workdir: Path) -> Config:
+    """The defaults of a resumed run's flags: the saved settings, but for those of one call alone.
+
+    Args:
+        saved: The settings.
+        workdir: The folder they were read from, which may have been moved since.
+    """
+    run = dataclasses.replace(saved.run, workdir=str(workdir), max_steps=None, resume=False, overwrite=False)
     return dataclasses.replace(
         saved,
-        run=dataclasses.replace(saved.run, max_steps=None, resume=False, overwrite=False),
+        run=run,
         parallel=dataclasses.replace(
             saved.parallel, coordinator=None, num_processes=None, process_id=None, threads=None
         ),
     )
+
+
+def _unknown_settings(file: Path) -> list[str]:
+    """The names in a ``config.json`` of settings that there are not; none where it cannot be read."""
+    try:
+        written = json.loads(file.read_text())["config"]
+        known = dataclasses.asdict(Config())
+        groups = {name: group for name, group in written.items() if isinstance(known.get(name), dict)}
+        inner = [name for key, group in groups.items() for name in group if name not in known[key]]
+        return [*(name for name in written if name not in known), *inner]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return []
 
 
 def check_same(config: Config, folder: Path) -> None:
@@ -69,6 +103,11 @@ def check_same(config: Config, folder: Path) -> None:
     saved = saved_config(folder)
     if saved is None:
         return
+    if unknown := _unknown_settings(folder / "config.json"):
+        raise ConfigError(
+            f"the run in {folder} has settings that this version does not know: {', '.join(unknown)}; resume "
+            "it with the version that its config.json names, or start another in a new --workdir"
+        )
     for name, group in groups_of(config):
         before = saved if name is None else getattr(saved, name)
         for field in dataclasses.fields(group):

@@ -22,10 +22,13 @@ def train_command(module: str, dataset: str, summary: str, args: Sequence[str] |
     Raises:
         jax_resnet.errors.JaxResnetError: Whatever a user can act on.
     """
+    from experiments.settings.effects import check_effects
     from experiments.settings.flags import parse
 
-    config = parse(module, summary, sys.argv[1:] if args is None else args, dataset)
+    args = sys.argv[1:] if args is None else args
+    config = parse(module, summary, args, dataset)
     config.check_without_jax()  # a wrong flag is answered before jax is imported, which takes seconds
+    check_effects(config, args)
     announce(config.parallel.process_id, f"loading {config.data.dataset} ...")
 
     check_packages()

@@ -16,6 +16,7 @@ from experiments.program.packages import check_packages
 from experiments.program.start import announce
 from experiments.program.threads import limit_threads
 from experiments.settings.config import Config
+from experiments.settings.effects import check_effects
 from experiments.settings.fields import setting
 from experiments.settings.flags import about, parse_flags, peek, recipe_defaults
 
@@ -62,8 +63,6 @@ def compare(comparison: Comparison, args: Sequence[str] | None) -> None:
         jax_resnet.errors.JaxResnetError: Whatever a user can act on.
     """
     folder, members = read_members(comparison, sys.argv[1:] if args is None else args)
-    for member in members:
-        member.check_without_jax()
     parallel = members[0].parallel
     announce(parallel.process_id, f"comparing {', '.join(member.model.arch for member in members)} ...")
 
@@ -107,6 +106,8 @@ def read_members(comparison: Comparison, args: Sequence[str]) -> tuple[Path, lis
     if peek(args).arch is not None:
         raise ConfigError("--arch is for single runs: a comparison's networks are its --members")
     config = _parse(comparison, args, None)
+    config.check_without_jax()
+    check_effects(config, args)
     if len(config.members) < 2 or len(set(config.members)) < len(config.members):
         raise ConfigError("--members takes two networks or more, each once: --members plain20 resnet20")
     name = comparison.module.removeprefix("experiments.")
@@ -138,7 +139,13 @@ def _parse(comparison: Comparison, args: Sequence[str], arch: str | None) -> Com
     return parse_flags(
         ComparisonConfig,
         program,
-        text._replace(examples=examples),
+        text._replace(
+            examples=examples,
+            help={
+                "arch": None,
+                "workdir": "Folder of the runs and the report (default: runs/NAME-DATASET-RECIPE).",
+            },
+        ),
         args,
         ComparisonConfig(**vars(default), members=comparison.members),
     )

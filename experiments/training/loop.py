@@ -1,6 +1,7 @@
 """The training loop: steps, evaluations, checkpoints, records."""
 
 import math
+import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -21,12 +22,15 @@ from experiments.training.build import Experiment
 from experiments.training.metrics import DivergedError, TrainingMetrics, diverged
 from jax_resnet import optim
 from jax_resnet.checkpoint import Checkpointer, NonFiniteError
+from jax_resnet.checkpoint.retention import best
 from jax_resnet.data import Split
 from jax_resnet.parallel.collectives import process_max
 from jax_resnet.train import Batch, Metrics, TrainState
 
 __all__ = ["MAX_IN_FLIGHT", "InFlight", "Loop"]
 
+# The number under which a closed pipe ends programs, on systems without that signal too.
+SIGPIPE = getattr(signal, "SIGPIPE", 13)
 # Steps handed to the device before the oldest one's metrics are waited for: enough to keep it busy.
 MAX_IN_FLIGHT = 2
 
@@ -66,7 +70,9 @@ class Loop:
         self._rolls_back = experiment.config.optim.on_nan == "rollback"
         if self._rolls_back:
             self.state = rollback.continued(self.state, records)
-        self._validated = {r["step"]: r["accuracy"] for r in records if r["kind"] == "val"}
+        # From both, as a checkpoint outlives a lost metrics.jsonl, and a record a deleted checkpoint.
+        self._validated = checkpointer.accuracies()
+        self._validated |= {r["step"]: r["accuracy"] for r in records if r["kind"] == "val"}
         self._watched = {r["step"] for r in records if r["kind"] == "test"}
         self._report_lost_best()
         self._seconds_before = max((record.get("seconds", 0.0) for record in records), default=0.0)
@@ -114,14 +120,9 @@ class Loop:
         return self._seconds_before + time.perf_counter() - self._started
 
     @property
-    def images_per_second(self) -> float:
-        """Training speed in this process, without compilation and evaluations."""
-        return self.metrics.images_per_second
-
-    @property
     def best_step(self) -> int | None:
         """Step of the checkpoint with the highest validation accuracy, the earliest of equals."""
-        return max(self._validated, key=lambda s: (self._validated[s], -s), default=None)
+        return best(self._validated)
 
     @property
     def val_accuracy(self) -> float | None:
@@ -260,7 +261,9 @@ class Loop:
     def _local_signals(self) -> np.ndarray:
         """What this process asks for: a signal's number, and whether a checkpoint is due by the clock."""
         minutes = (time.monotonic() - self._saved_at) / 60
-        return np.array([self._signals.number, minutes > self.experiment.config.run.checkpoint_minutes])
+        # The end of a pipe's reader asks to stop as a signal does.
+        number = self._signals.number or (SIGPIPE if self.console.closed else 0)
+        return np.array([number, minutes > self.experiment.config.run.checkpoint_minutes])
 
     def _apply_signals(self, signals: Any) -> None:
         """Takes over what any of the processes asked for."""

@@ -49,7 +49,7 @@ class TrainingMetrics:
         self.rate_factor = 1.0
         self._experiment, self._folder, self._run_seconds = experiment, folder, run_seconds
         self._since_record: list[dict[str, Any]] = []
-        self._record_seconds = 0.0
+        self._record_seconds, self._record_images = 0.0, 0
         self._images, self._seconds, self._steps_timed = 0, 0.0, 0
         self._last_arrival: float | None = None
         self._estimated = False
@@ -77,6 +77,7 @@ class TrainingMetrics:
         if seconds is not None:
             self._seconds += seconds
             self._record_seconds += seconds
+            self._record_images += values["count"]
             self._images += values["count"]
             self._steps_timed += 1
         self.step = step
@@ -98,6 +99,7 @@ class TrainingMetrics:
         if not self._since_record:
             return
         sums = {name: sum(values[name] for values in self._since_record) for name in self._since_record[0]}
+        speed = self._record_images / self._record_seconds if self._record_seconds else None
         scale = self._since_record[-1].get("learning_rate_scale", 1.0) * self.rate_factor
         self._folder.log(
             {
@@ -109,15 +111,18 @@ class TrainingMetrics:
                 "images": sums["count"],
                 "grad_norm": sums["grad_norm"] / len(self._since_record),
                 "learning_rate": scale * self._experiment.learning_rate(self.step - 1),
-                "images_per_second": sums["count"] / self._record_seconds if self._record_seconds else None,
+                "images_per_second": speed,
                 "seconds": self._run_seconds(),
             }
         )
-        self._since_record, self._record_seconds = [], 0.0
+        self._start_record()
+
+    def _start_record(self) -> None:
+        self._since_record, self._record_seconds, self._record_images = [], 0.0, 0
 
     def go_back(self, rate_factor: float) -> None:
         """Forgets what is not recorded yet: the training goes back to an earlier step."""
-        self._since_record, self._record_seconds = [], 0.0
+        self._start_record()
         self._last_arrival = None
         self.rate_factor = rate_factor
 

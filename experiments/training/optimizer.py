@@ -101,9 +101,10 @@ def _checking_names(tx: optax.GradientTransformation, config: OptimConfig) -> op
                         "none takes back a recipe's)"
                     )
         if config.optimizer == "muon":
-            for name in (name for name, decay in config.decay_coefficients().items() if decay):
+            for name, decay in config.decay_coefficients().items():
                 named = zip(jax.tree.leaves(params), matched("--decays", [name]), strict=True)
-                if any(own and p.ndim >= 4 for p, own in named):
+                kernels = [p.ndim >= 4 for p, own in named if own]
+                if any(kernels) if decay else all(kernels):
                     raise ConfigError(
                         f"--decays {name}: muon keeps the norm of convolutions' kernels, which do not decay; "
                         "name other parameters, such as head or bias"

@@ -117,9 +117,15 @@ def split_training(config: Config, dataset: Dataset[Split]) -> tuple[Split, Spli
     """The images to train on, and those held out: the data set's own validation split where it has one.
 
     Raises:
+        ConfigError: Images are to be held out, and there is a validation split already.
         ValSizeError: The validation set would take all images of a class.
     """
     size = config.data.val_size
+    if size and dataset.val is not None:
+        raise ConfigError(
+            f"--val-size {size} holds out training images, and the data has a validation split of its own: "
+            "leave it out"
+        )
     if size is None:
         size = min(HELD_OUT, int(HELD_OUT_FRACTION * len(dataset.train)))
     if dataset.val is not None or not size:

@@ -22,7 +22,7 @@ def lower(factor: float) -> float | None:
 def continued(state: TrainState, records: Iterable[Mapping[str, Any]]) -> TrainState:
     """A restored state with the factor that the run had when it was stopped.
 
-    The checkpoint that a run went back to was written before, with the factor of then: the record has the new
+    The checkpoint that a run went back to has the factor from before the rollback; the record has the new
     one. Without the record the run diverges, goes back and halves once more, to the same end.
 
     Args:

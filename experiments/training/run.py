@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from pathlib import Path
 from typing import Any
 
 from absl import logging as absl_logging
@@ -9,11 +10,14 @@ from absl import logging as absl_logging
 from experiments.inference.evaluation import Evaluation, evaluate
 from experiments.program.compiled import keep_compiled
 from experiments.program.console import Console, format_duration
-from experiments.program.errors import ExperimentError
+from experiments.program.errors import ConfigError, ExperimentError
 from experiments.program.memory import peak_memory_bytes
 from experiments.program.signals import StopSignals
-from experiments.runs.environment import device, hardware, provenance, versions
-from experiments.runs.folder import RunFolder, open_run
+from experiments.runs.environment import device, provenance
+from experiments.runs.folder import OURS, RunFolder, open_run
+from experiments.runs.history import record_resumption, trained_on
+from experiments.runs.records import read_records
+from experiments.runs.series import training_speed
 from experiments.settings.config import Config
 from experiments.settings.resume import check_same, saved_config
 from experiments.training.build import Experiment, build_experiment
@@ -44,8 +48,10 @@ def run(config: Config, console: Console) -> dict[str, Any]:
     with open_run(config.workdir, resume=config.run.resume, overwrite=config.run.overwrite) as folder:
         if config.run.resume:
             if saved_config(folder.path) is None:
-                raise ExperimentError(f"no run in {folder.path} to resume: leave --resume out to start one")
+                raise ExperimentError(_why_not_resumed(folder.path))
             check_same(config, folder.path)
+        elif config.run.overwrite:
+            _check_is_run(folder.path)
         experiment = build_experiment(
             config, config.data.load(console), restored=_has_checkpoint(config), say=console.line
         )
@@ -58,11 +64,19 @@ def run(config: Config, console: Console) -> dict[str, Any]:
         )
         if config.run.overwrite:
             folder.clear()  # what fails before leaves the run as it was
-        with StopSignals(folder.path) as signals, checkpoint.Checkpointer(folder.path) as checkpointer:
-            loop = Loop(experiment, folder, checkpointer, signals, console)
-            # After the restore: what fails before leaves the settings as they were.
+        if not config.run.resume:
+            # Before anything else: a run that is killed at once can be resumed all the same.
             folder.write_json("config.json", {**experiment.metadata, **provenance()})
+        with (
+            StopSignals(folder.path) as signals,
+            console.outliving_its_reader(),
+            checkpoint.Checkpointer(folder.path) as checkpointer,
+        ):
+            loop = Loop(experiment, folder, checkpointer, signals, console)
             last_step = max(min(config.run.max_steps or data.total_steps, data.total_steps), loop.step)
+            if config.run.resume:
+                # After the restore: what fails before leaves the settings as they were.
+                record_resumption(folder, experiment.metadata, trains=loop.step < last_step)
             if loop.step < last_step:
                 folder.reopen()
             loop.run(last_step)
@@ -79,6 +93,29 @@ def _has_checkpoint(config: Config) -> bool:
         lambda: config.run.resume and folder.is_dir() and bool(complete_steps(folder))
     )
     return found
+
+
+def _why_not_resumed(folder: Path) -> str:
+    """Why there is no run to resume, and what to do, in one line."""
+    if (folder / "config.json").exists():
+        return f"{folder / 'config.json'} is damaged, or of another program: no run can be resumed by it"
+    if seeds := sorted(path.parent.name for path in folder.glob("*seed*/config.json")):
+        return f"{folder} holds the runs {', '.join(seeds)}: repeat their command, or name one as --workdir"
+    return f"no run in {folder} to resume: leave --resume out to start one"
+
+
+def _check_is_run(folder: Path) -> None:
+    """Checks that what ``--overwrite`` deletes is a run: other programs name files like ours, too.
+
+    Raises:
+        ConfigError: It is not.
+    """
+    found = [name for name in OURS if (folder / name).exists()]
+    if found and saved_config(folder) is None and not read_records(folder / "metrics.jsonl"):
+        raise ConfigError(
+            f"{folder} holds {found[0]}, which is not of a run of this program: name another --workdir, or "
+            "delete it yourself"
+        )
 
 
 def finish(experiment: Experiment, loop: Loop, folder: RunFolder, console: Console) -> dict[str, Any]:
@@ -114,13 +151,11 @@ def finish(experiment: Experiment, loop: Loop, folder: RunFolder, console: Conso
         "test_accuracy_best": best.accuracy if best_step is not None and lost is None else None,
         "best_checkpoint_lost": lost,
         "test_loss": last.loss,
-        "images_per_second": loop.images_per_second,
+        "images_per_second": training_speed(records),
         "seconds": loop.seconds(),
         "peak_memory_mib": round(peak_memory_bytes() / 2**20),
         "seed": config.run.seed,
-        "device": device(),
-        "hardware": hardware(),
-        "versions": versions(),
+        **trained_on(folder),
     }
     results = {"test accuracy": last.accuracy, "validation accuracy": loop.val_accuracy}
     folder.log_settings(

@@ -39,6 +39,7 @@ def run_all(configs: Sequence[Config], console: Console) -> list[dict[str, Any]]
         config.check()
     if configs[0].run.resume:
         _check_begun(configs)
+    configs = _of_one_dtype(configs)
     summaries = []
     for number, config in enumerate(configs, 1):
         console.line(f"run {number} of {len(configs)}: {config.workdir}")
@@ -63,6 +64,22 @@ def _check_begun(configs: Sequence[Config]) -> None:
         )
     for config in configs:
         check_same(config, config.workdir)
+
+
+def _of_one_dtype(configs: Sequence[Config]) -> list[Config]:
+    """With ``--dtype auto``, runs that are not begun take the type of those that are: they are compared."""
+
+    def dtype_of_begun() -> str | None:
+        begun = (saved_config(config.workdir) for config in configs if not config.run.overwrite)
+        return next((saved.model.dtype for saved in begun if saved is not None), None)
+
+    dtype: Any = broadcast_from_primary(dtype_of_begun)
+    return [
+        dataclasses.replace(config, model=dataclasses.replace(config.model, dtype=dtype))
+        if dtype is not None and config.model.dtype == "auto" and saved_config(config.workdir) is None
+        else config
+        for config in configs
+    ]
 
 
 @dataclasses.dataclass(frozen=True)

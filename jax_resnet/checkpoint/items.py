@@ -64,7 +64,7 @@ def read_json(folder: Path, item: str) -> dict[str, Any]:
     """Reads an item of JSON.
 
     Raises:
-        CheckpointError: It is missing, no JSON, or no JSON object.
+        CheckpointError: It is missing, not JSON, or no JSON object.
     """
     name = f"{item}/{'metrics' if item == METRICS else 'metadata'}"
     return _read_object(folder, name)
@@ -74,7 +74,7 @@ def custom_metadata(folder: Path) -> dict[str, Any]:
     """What a checkpoint's writer noted in orbax's own metadata; empty for checkpoints without notes.
 
     Raises:
-        CheckpointError: orbax's metadata is missing or no JSON object.
+        CheckpointError: orbax's metadata is missing or not a JSON object.
     """
     notes = _read_object(folder, _METADATA).get("custom_metadata")
     return notes if isinstance(notes, dict) else {}
@@ -125,7 +125,7 @@ def _read_object(folder: Path, name: str) -> dict[str, Any]:
     except OSError as error:
         raise CheckpointError(f"{name} cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError):
-        raise CheckpointError(f"{name} is no JSON") from None
+        raise CheckpointError(f"{name} is not JSON") from None
     if not isinstance(content, dict):
-        raise CheckpointError(f"{name} is no JSON object")
+        raise CheckpointError(f"{name} is not a JSON object")
     return content

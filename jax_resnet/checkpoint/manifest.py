@@ -71,7 +71,7 @@ def _write(folder: Path, listing: dict[str, tuple[int, int]]) -> None:
 
 
 def _read(folder: Path) -> dict[str, tuple[int, int]] | None:
-    """The listing; None if it is none."""
+    """The listing; None if the file holds no valid one."""
     if not (folder / NAME).is_file():
         return None
     try:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from jax_resnet._cli import FlagParser, UsageError, run_command
 from jax_resnet.models.create import create_model
-from jax_resnet.models.registry import find, list_models
+from jax_resnet.models.registry import find, list_models, usual_image_shape
 from jax_resnet.models.summary import Summary, summary
 
 __all__ = ["main"]
@@ -29,13 +29,11 @@ def main(args: Sequence[str] | None = None) -> int:
         if flags.name is None:
             print_names()
             return 0
-        image_shape = find(flags.name).image_shape
+        image_shape = usual_image_shape(flags.name, flags.stem)
         model = create_model(
             flags.name, num_classes=flags.num_classes, stem=flags.stem, variant=flags.variant
         )
         size = flags.image_size
-        if size is None and flags.stem.startswith("imagenet"):
-            size = 224
         if size is not None:
             if size < 1:
                 raise ValueError(f"--image-size is at least 1, not {size}")

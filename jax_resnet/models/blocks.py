@@ -138,7 +138,7 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Maps NHWC to NHWC, see the class."""
+        """Maps ``(N, H, W, C)`` to ``(N, H / strides, W / strides, expansion * filters)``."""
         branch = self._preactivated_branch if self.preactivation else self._branch
         return branch(x, train=train)
 

@@ -135,7 +135,7 @@ def create_model(
 ) -> MnistPreActResNet: ...
 @overload
 def create_model(
-    name: Literal["airbench94", "whitened_resnet8"], *, num_classes: int = ..., **overrides: Any
+    name: Literal["airbench94", "airbench95", "whitened_resnet8"], *, num_classes: int = ..., **overrides: Any
 ) -> WhitenedResNet: ...
 @overload
 def create_model(

@@ -17,7 +17,7 @@ from jax_resnet.models.resnet import ResNet
 from jax_resnet.models.vgg import VGG
 from jax_resnet.models.whitened import WhitenedResNet
 
-__all__ = ["Row", "find", "list_models", "stem_options", "variant_options"]
+__all__ = ["Row", "find", "list_models", "stem_options", "usual_image_shape", "variant_options"]
 
 
 class Row(NamedTuple):
@@ -108,6 +108,7 @@ NAMED: dict[str, Row] = {
     "mnist_cnn": Row(MnistCNN, {}, "LeCun et al. 1998, after LeNet-5", image_shape=(28, 28, 1)),
     "mnist_preact_resnet": Row(MnistPreActResNet, {}, f"{PREACT}, at MNIST's size", image_shape=(28, 28, 1)),
     "airbench94": Row(WhitenedResNet, {"residual": False}, AIRBENCH),
+    "airbench95": Row(WhitenedResNet, {"residual": False, "widths": (128, 384, 384)}, AIRBENCH),
     "whitened_resnet8": Row(WhitenedResNet, {}, f"{AIRBENCH}, with shortcuts"),
     "seminar_resnet": Row(
         ResNet,
@@ -222,6 +223,12 @@ def _neighbors(name: str, numbers: list[int], make: Callable[..., Row | None]) -
     candidates = (range(depth - 1, max(depth - 12, 0), -1), range(depth + 1, depth + 12))
     near = (next((d for d in depths if make(d, *rest)), None) for depths in candidates)
     return [name.replace(str(depth), str(d), 1) for d in near if d]
+
+
+def usual_image_shape(name: str, stem: str = "cifar") -> tuple[int, int, int]:
+    """``(height, width, channels)`` of the images that a network with a stem was made for."""
+    height, width, channels = find(name).image_shape
+    return (224, 224, channels) if stem.startswith("imagenet") else (height, width, channels)
 
 
 def stem_options(options: Mapping[str, Any]) -> dict[str, Any]:

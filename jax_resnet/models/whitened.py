@@ -81,7 +81,7 @@ class WhitenedResNet(nn.Module):
 
     @property
     def head_init(self) -> nn.initializers.Initializer:
-        """Of the head: logits of a standard deviation near 1 / sqrt(width), as small ones train faster."""
+        """Initializer of the head; small logits, of a deviation near 1 / sqrt(width), train faster."""
         return nn.initializers.variance_scaling(1 / self.widths[-1], "fan_in", "uniform")
 
     @property

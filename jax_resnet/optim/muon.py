@@ -37,10 +37,10 @@ def muon(
 
     Args:
         learning_rate: A number, or a schedule from the step to one; 0.24 in airbench94_muon.
-        momentum: Of both, a number.
+        momentum: Momentum of Muon and of SGD, a number.
         nesterov: Look ahead by one momentum step, in both.
-        iterations: Of Newton and Schulz.
-        weight_decay: Of the parameters that SGD trains, see ``sgd``; kernels keep their norm.
+        iterations: Newton-Schulz iterations.
+        weight_decay: Weight decay of the parameters that SGD trains, see ``sgd``; kernels keep their norm.
         mask: See ``sgd``.
         normalize: Scale the kernels to their norm. False leaves that to ``then_normalize``.
 

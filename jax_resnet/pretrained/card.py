@@ -39,7 +39,7 @@ class Card(Mapping[str, Any]):
         protocol: What was trained on, what chose the checkpoint, how often the test set was looked at.
         command: The command that trains it.
         commit: The commit of this project that trained it.
-        seed: Of the run.
+        seed: Seed of the run.
         epochs: Length of the training, in passes over the training images.
         step: The step of these weights.
         seconds: Duration of the training.
@@ -47,7 +47,7 @@ class Card(Mapping[str, Any]):
         versions: Versions of the packages it was trained with.
         weights_license: License of the weights.
         data_license: License of the data, or who made it where none is stated.
-        sha256: Of the weights' file.
+        sha256: SHA-256 of the weights' file.
     """
 
     name: str

@@ -169,7 +169,7 @@ def test_a_config_is_read_from_a_checkpoint(broken):
     with checkpoint.Checkpointer(broken) as checkpointer:
         assert checkpointer.config(2) == CONFIG
         damage(broken / "checkpoints" / "2" / "config" / "metadata", "list")
-        with pytest.raises(checkpoint.CheckpointError, match="2: config/metadata is no JSON object"):
+        with pytest.raises(checkpoint.CheckpointError, match="2: config/metadata is not a JSON object"):
             checkpointer.config(2)
 
 

@@ -1,6 +1,5 @@
 """Chromium without a window, controlled over a pipe by its DevTools protocol: no driver is needed."""
 
-import base64
 import json
 import os
 import shutil
@@ -72,14 +71,6 @@ class Browser:
         """What the page, or the browser about it, wrote to the console."""
         methods = ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded")
         return [event["params"] for event in self.events if event["method"] in methods]
-
-    def screenshot(self, path: Path):
-        """Saves the whole page as a PNG, also what lies outside the window."""
-        height = self.evaluate("document.documentElement.scrollHeight")
-        width = self.evaluate("innerWidth")
-        clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
-        shot = self.call("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
-        path.write_bytes(base64.b64decode(shot["data"]))
 
     def call(self, method: str, **params):
         """Sends a request and returns its answer; events that come meanwhile are kept."""

@@ -133,7 +133,7 @@ def test_pre_activation_with_an_imagenet_stem_normalizes_before_the_pool() -> No
 
 def test_the_names_that_type_checkers_know_are_those_listed() -> None:
     listed = {*get_args(ResNetName), *get_args(VGGName), "mnist_cnn", "mnist_preact_resnet"}
-    listed |= {"airbench94", "whitened_resnet8"}
+    listed |= {"airbench94", "airbench95", "whitened_resnet8"}
     assert listed == set(list_models())
     for name in get_args(ResNetName):
         assert type(create_model(name)) is ResNet

@@ -15,6 +15,7 @@ from tests.helpers.quick import jit, trained
 # Trained parameters, BatchNorm's included, for ten classes.
 PARAMETERS = {
     "airbench94": 1_972_792,
+    "airbench95": 4_606_520,
     "mnist_cnn": 44_426,
     "mnist_preact_resnet": 576_282,
     "plain18": 11_000_138,

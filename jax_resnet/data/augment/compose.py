@@ -1,6 +1,6 @@
 """One function out of everything that is done to an image by itself."""
 
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ __all__ = ["Augment", "Flip", "Padding", "make_augment"]
 
 Flip = bool | Literal["alternating"]
 Padding = Literal["black", "mean", "reflect"]
-PADDINGS = ("black", "mean", "reflect")
+PADDINGS = get_args(Padding)
 LARGEST = 2**15  # pixels, or operations: far above every image
 
 

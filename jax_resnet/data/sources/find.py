@@ -107,7 +107,7 @@ class _Source(NamedTuple):
 
     Attributes:
         label: Its name in messages.
-        fetch: Fetches, decodes and verifies, with so much patience (None: endless).
+        fetch: Fetches, decodes and verifies, with the given patience (None: endless).
         probe: URLs of its largest file, for measuring; none where it cannot be measured.
     """
 

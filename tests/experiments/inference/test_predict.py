@@ -16,6 +16,7 @@ from experiments.program.errors import ConfigError, ExperimentError
 from jax_resnet import checkpoint, data
 from jax_resnet.convert import to_torch
 from jax_resnet.convert.files import write_state_dict
+from jax_resnet.models import create_model
 
 COLOR = Shape((32, 32, 3), (32, 32, 3), center_crop=False)
 GRAY = Shape((32, 32, 1), (28, 28, 1), center_crop=False)
@@ -223,3 +224,35 @@ def test_folders_give_images_only(files, tmp_path):
     assert len(list(find_images(files))) == 12
     with pytest.raises(ImageError, match="a folder without images"):
         list(find_images(tmp_path))
+
+
+def test_weights_with_an_imagenet_stem_see_photographs_at_their_size(tmp_path, capsys, monkeypatch):
+    model = create_model("resnet18", stem="imagenet", num_classes=3)
+    variables = model.init(jax.random.key(0), np.zeros((1, 64, 64, 3), np.float32), train=False)
+    write_state_dict(tmp_path / "w.safetensors", to_torch(variables, model))
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    seen = []
+    monkeypatch.setattr(
+        "experiments.inference.predict.read_image", lambda p, s: seen.append(s) or read_image(p, s)
+    )
+    flags = [
+        "--arch",
+        "resnet18",
+        "--stem",
+        "imagenet",
+        "--mean",
+        "0.5",
+        "0.5",
+        "0.5",
+        "--std",
+        "1",
+        "1",
+        "1",
+    ]
+    predicted(capsys, tmp_path / "w.safetensors", tmp_path / "photo.png", *flags)
+    predicted(capsys, tmp_path / "w.safetensors", tmp_path / "photo.png", *flags, "--image-size", "96")
+    assert [(shape.input, shape.center_crop) for shape in seen] == [
+        ((224, 224, 3), True),
+        ((96, 96, 3), True),
+    ]

@@ -1,6 +1,7 @@
 """What a terminal of any width shows, and what a file gets."""
 
 import io
+import os
 
 import pytest
 from rich.console import Console as RichConsole
@@ -54,3 +55,23 @@ def test_durations_read_as_people_write_them():
     cases = {0.4: "0 s", 42: "42 s", 60: "1 min", 320: "5 min 20 s", 11_400: "3 h 10 min", 187_200: "2 d 4 h"}
     for seconds, text in cases.items():
         assert format_duration(seconds) == text
+
+
+def closed_pipe():
+    reader, writer = os.pipe()
+    os.close(reader)
+    console = Console()
+    console._rich.file = os.fdopen(writer, "w")
+    return console
+
+
+def test_a_closed_pipe_ends_the_program_unless_there_is_something_to_save(monkeypatch):
+    monkeypatch.setattr(os, "dup2", lambda *descriptors: None)  # standard output is pytest's
+    console = closed_pipe()
+    with console.outliving_its_reader():
+        console.line("nobody reads this")
+        assert console.closed
+        console.line("nor this")
+    with pytest.raises(SystemExit) as stop:
+        closed_pipe().line("nobody reads this")
+    assert stop.value.code == 141

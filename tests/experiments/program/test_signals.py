@@ -155,3 +155,15 @@ def test_a_run_that_is_stopped_and_continued_leaves_what_it_would_have_left(fini
     assert (run.returncode, error) == (0, "")
     assert metrics(tmp_path, "train", "val", "test") == metrics(finished, "train", "val", "test")
     assert_same_weights(tmp_path, finished)
+
+
+@pytest.mark.slow
+def test_a_reader_that_is_gone_stops_the_run_with_a_checkpoint(finished, small, start, tmp_path):
+    run = start(*small, "--workdir", tmp_path)
+    wait_for_step(tmp_path, 5)
+    run.stdout.close()  # as tee's end closes the pipe; the next line cannot be written
+    error = run.stderr.read()
+    assert run.wait(timeout=120) == 141
+    assert error.startswith("error: stopped at step ")
+    main(["--resume", "--workdir", str(tmp_path)])
+    assert_same_weights(tmp_path, finished)

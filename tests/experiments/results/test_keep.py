@@ -47,7 +47,7 @@ def test_places_of_the_machine_are_left_out(tmp_path):
         tmp_path / "mine",
         settings={
             "data": {"data_dir": "/home/me/data", "mirror": ["https://inside.example/x"]},
-            "run": {"workdir": "/home/me/mine"},
+            "run": {"workdir": "/home/me/mine", "compilation_cache": "/home/me/cache"},
             "model": {"init_from": "/home/me/weights.safetensors"},
         },
     )
@@ -59,8 +59,13 @@ def test_places_of_the_machine_are_left_out(tmp_path):
         "/home/b",
         "--data-dir",
         "/home/c",
+        "--compilation-cache",
+        "/home/d",
         "--ema",
         "0.9",
+    ]
+    about["resumed"] = [
+        {"command": "python -m experiments.cifar10 --resume --workdir /home/me/mine", "flags": []}
     ]
     about["command"] = "python -m experiments.cifar10 --workdir '/home/me/my runs' --init-from /home/me/w.pth"
     (run / "config.json").write_text(json.dumps(about))
@@ -72,6 +77,7 @@ def test_places_of_the_machine_are_left_out(tmp_path):
     assert kept["flags"] == ["--ema", "0.9"]
     assert kept["command"] == "python -m experiments.cifar10 --init-from w.pth"
     assert kept["config"]["model"]["init_from"] == "weights.safetensors"
+    assert kept["resumed"] == [{"command": "python -m experiments.cifar10 --resume", "flags": []}]
 
 
 def test_an_evaluation_in_the_folder_is_kept_without_its_path(tmp_path):
@@ -85,6 +91,10 @@ def test_an_evaluation_in_the_folder_is_kept_without_its_path(tmp_path):
     (run / "evaluation.json").write_text(json.dumps({**evaluation, "settings": settings, "which": "last"}))
     with pytest.raises(ConfigError, match=r"evaluation\.json is of the last checkpoint, not of the one"):
         keep(run, "--out", tmp_path / "kept")
+    # A checkpoint from before a stop has the settings of then.
+    earlier = {**settings, "run": {**settings.get("run", {}), "max_steps": 10}}
+    (run / "evaluation.json").write_text(json.dumps({**evaluation, "settings": earlier}))
+    keep(run, "--out", tmp_path / "kept")
     (run / "evaluation.json").write_text("{")
     with pytest.raises(ConfigError, match=r"evaluation\.json: not JSON"):
         keep(run, "--out", tmp_path / "kept")

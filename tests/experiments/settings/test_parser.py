@@ -127,3 +127,29 @@ def test_a_field_without_rules_is_a_defect():
 
     with pytest.raises(TypeError, match=r"Bare\.value is no setting"):
         parse_flags(Bare, "program", "Does things.", [], Bare())
+
+
+def test_paths_may_begin_with_the_home_folder(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    found = parse("~/a", "~/b", "c~")
+    assert (found.path, found.rest) == ("/home/me/a", ("/home/me/b", "c~"))
+
+
+def test_a_program_may_leave_out_flags_and_say_more_about_others(capsys):
+    about = About("Does things.", help={"flag": None, "maybe": "Maybe a number."})
+    with pytest.raises(ConfigError, match="unknown flag --flag"):
+        parse_flags(Outer, "program", about, ["--flag"], Outer())
+    with pytest.raises(SystemExit):
+        parse_flags(Outer, "program", about, ["--help"], Outer())
+    said = capsys.readouterr().out
+    assert "Maybe a number." in said
+    assert "--flag" not in said
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("kind", "blue"), ("flag", 1), ("maybe", "4"), ("maybe", 4.0), ("rest", ["a", 1]), ("path", None)],
+)
+def test_values_of_another_kind_are_refused_when_settings_are_rebuilt(name, value):
+    with pytest.raises(TypeError, match=f"{name} cannot be"):
+        from_dict(Outer, {name: value})

@@ -80,6 +80,8 @@ def test_muon_refuses_decays_of_kernels(small, weight_decay):
     flags = ("--optimizer", "muon", "--weight-decay", weight_decay)
     with pytest.raises(ConfigError, match=r"^--decays conv1: muon keeps the norm of convolutions' kernels"):
         experiment(small, *flags, "--decays", "conv1=0.01")
+    with pytest.raises(ConfigError, match=r"^--decays conv1: muon keeps the norm of convolutions' kernels"):
+        experiment(small, *flags, "--decays", "conv1=0")
     experiment(small, *flags, "--decays", "head=0.01", "bias=0.1")
 
 

@@ -267,3 +267,132 @@ def test_a_run_goes_on_when_its_initial_weights_are_gone(small, tmp_path):
     shutil.rmtree(tmp_path / "first")
     main([*flags, "--max-steps", "2", "--resume"])
     assert json.loads((tmp_path / "second" / "summary.json").read_text())["steps"] == 2
+
+
+def test_a_finished_run_that_is_resumed_keeps_speed_machine_and_command(finished, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    content = json.loads((run / "config.json").read_text())
+    content |= {
+        "command": "python -m experiments.cifar10 --began-it",
+        "flags": ["--began-it"],
+        "device": "another",
+    }
+    (run / "config.json").write_text(json.dumps(content))
+    main(["--resume", "--workdir", str(run)])
+    after, summaries = (
+        json.loads((run / "config.json").read_text()),
+        [json.loads((folder / "summary.json").read_text()) for folder in (finished, run)],
+    )
+    assert [after[name] for name in ("command", "flags", "device")] == [
+        content[name] for name in ("command", "flags", "device")
+    ]
+    assert "resumed" not in after
+    assert summaries[1]["device"] == "another"
+    assert summaries[1]["images_per_second"] == summaries[0]["images_per_second"] > 0
+
+
+def test_the_parts_of_a_run_are_recorded_and_what_was_true_of_a_stop_is_gone(small, tmp_path, monkeypatch):
+    main([*small, "--max-steps", "2", "--log-every", "1", "--workdir", str(tmp_path)])
+    began = json.loads((tmp_path / "config.json").read_text())
+    assert (tmp_path / "predictions.npz").exists()
+
+    def stop(loop, last_step):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("experiments.training.loop.Loop.run", stop)
+    with pytest.raises(KeyboardInterrupt):
+        main(["--resume", "--max-steps", "4", "--workdir", str(tmp_path)])
+    for name in ("summary.json", "predictions.npz", "curves.png"):
+        assert not (tmp_path / name).exists()
+    monkeypatch.undo()
+    main(["--resume", "--max-steps", "4", "--workdir", str(tmp_path)])
+    content = json.loads((tmp_path / "config.json").read_text())
+    assert content["command"] == began["command"]
+    assert [part["device"] for part in content["resumed"]] == [began["device"]] * 2
+
+
+def test_a_run_that_was_killed_at_once_can_be_resumed(small, tmp_path, monkeypatch):
+    def killed(run):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("experiments.training.run.checkpoint.Checkpointer", killed)
+    flags = [*small, "--seeds", "2", "--max-steps", "1", "--workdir", str(tmp_path)]
+    with pytest.raises(KeyboardInterrupt):
+        main(flags)
+    assert [path.name for path in (tmp_path / "seed0").iterdir() if not path.name.startswith(".")] == [
+        "config.json"
+    ]
+    monkeypatch.undo()
+    main(flags)
+    for seed in (0, 1):
+        assert json.loads((tmp_path / f"seed{seed}" / "summary.json").read_text())["steps"] == 1
+
+
+def test_the_best_checkpoint_outlives_the_records(finished, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    for name in ("metrics.jsonl", "summary.json"):
+        (run / name).unlink()
+    main(["--resume", "--workdir", str(run)])
+    before, after = (json.loads((folder / "summary.json").read_text()) for folder in (finished, run))
+    for name in ("best_step", "val_accuracy", "test_accuracy_best"):
+        assert after[name] == before[name]
+
+
+def test_settings_of_another_version_are_refused_not_dropped(finished, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    content = json.loads((run / "config.json").read_text())
+    content["config"]["optim"]["lookahead"] = 5
+    (run / "config.json").write_text(json.dumps(content))
+    with pytest.raises(ConfigError, match="settings that this version does not know: lookahead"):
+        main(["--resume", "--workdir", str(run)])
+    assert json.loads((run / "config.json").read_text()) == content
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("learning_rate", "0.1"), ("epochs", None), ("schedule", "square")]
+)
+def test_values_that_no_setting_has_are_not_taken_from_config_json(finished, tmp_path, name, value):
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    content = json.loads((run / "config.json").read_text())
+    right, content["config"]["optim"][name] = content["config"]["optim"][name], value
+    (run / "config.json").write_text(json.dumps(content))
+    main(["--resume", "--workdir", str(run)])  # from the checkpoints
+    assert json.loads((run / "config.json").read_text())["config"]["optim"][name] == right
+
+
+def test_a_moved_run_is_resumed_where_it_is(finished, tmp_path):
+    run = tmp_path / "moved"
+    shutil.copytree(finished, run)
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
+    main(["--resume", "--max-steps", "50", "--workdir", str(run)])
+    assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
+    assert json.loads((run / "config.json").read_text())["config"]["run"]["workdir"] == str(run)
+
+
+def test_a_folder_of_seeds_says_that_it_is_one(finished, small, tmp_path):
+    shutil.copytree(finished, tmp_path / "seed0")
+    with pytest.raises(ExperimentError, match="holds the runs seed0: repeat their command, or name one as"):
+        main([*small, "--resume", "--workdir", str(tmp_path)])
+
+
+def test_overwrite_leaves_what_is_no_run(small, tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "mine.pt").write_text("weights")
+    (tmp_path / "config.json").write_text('{"model": "mine"}')
+    with pytest.raises(ConfigError, match="which is not of a run of this program: name another --workdir"):
+        main([*small, "--max-steps", "1", "--overwrite", "--workdir", str(tmp_path)])
+    assert (tmp_path / "checkpoints" / "mine.pt").exists()
+
+
+def test_overwrite_empties_checkpoints_that_lie_on_another_disk(finished, small, tmp_path):
+    run, disk = tmp_path / "run", tmp_path / "disk"
+    shutil.copytree(finished, run)
+    (run / "checkpoints").rename(disk)
+    (run / "checkpoints").symlink_to(disk)
+    main([*small, "--max-steps", "1", "--overwrite", "--workdir", str(run)])
+    assert (run / "checkpoints").is_symlink()
+    assert [path.name for path in disk.iterdir() if path.name.isdigit()] == ["1"]

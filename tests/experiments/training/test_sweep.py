@@ -75,6 +75,16 @@ def test_the_same_command_runs_only_what_is_missing(compared, small_members, tmp
     assert before.items() <= after.items()
 
 
+@pytest.mark.parametrize("dtype", ["f32", "bf16"])
+def test_runs_that_are_compared_compute_in_one_type(small, tmp_path, monkeypatch, dtype):
+    other = "f32" if dtype == "bf16" else "bf16"
+    monkeypatch.setattr("experiments.training.dtype._choose", lambda: (other, "as on a busy machine"))
+    flags = [*small, "--max-steps", "1"]
+    cifar10.main([*flags, "--dtype", dtype, "--workdir", str(tmp_path / "seed0")])
+    cifar10.main([*flags, "--dtype", "auto", "--seeds", "2", "--workdir", str(tmp_path)])
+    assert saved_config(tmp_path / "seed1").model.dtype == dtype
+
+
 @pytest.mark.slow
 def test_a_longer_one_goes_on_from_the_shorter(compared, small_members, tmp_path, capsys):
     shutil.copytree(compared, tmp_path / "longer")

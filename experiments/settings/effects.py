@@ -1,0 +1,56 @@
+"""Settings that have an effect under certain others alone."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from experiments.program.errors import ConfigError
+from experiments.settings.config import Config
+from experiments.settings.datasets import STREAMED_DATASETS
+from experiments.settings.fields import flag_of, groups_of
+
+__all__ = ["EFFECTS", "Effect", "Settings", "check_effects"]
+
+Settings = Mapping[str, Any]
+
+
+class Effect(NamedTuple):
+    """When a setting has an effect.
+
+    Attributes:
+        applies: Whether it has one under settings, by name.
+        without: What is missing where it has none.
+    """
+
+    applies: Callable[[Settings], bool]
+    without: str
+
+
+_STREAMED = "without images that are streamed (--dataset folder or imagenet2012)"
+_IN_MEMORY = "on streamed images, which have random crops of their own"
+
+EFFECTS: dict[str, Effect] = {
+    "beta2": Effect(lambda s: s.get("optimizer") in ("adam", "adamw"), "without --optimizer adam or adamw"),
+    "crop_padding": Effect(lambda s: s.get("dataset") not in STREAMED_DATASETS, _IN_MEMORY),
+    "factor": Effect(lambda s: s.get("schedule") == "step", "without --schedule step"),
+    "image_size": Effect(lambda s: s.get("dataset") in STREAMED_DATASETS, _STREAMED),
+    "milestones": Effect(lambda s: s.get("schedule") == "step", "without --schedule step"),
+    "padding": Effect(lambda s: s.get("dataset") not in STREAMED_DATASETS, _IN_MEMORY),
+    "peak_at": Effect(lambda s: s.get("schedule") == "one-cycle", "without --schedule one-cycle"),
+    "randaugment_magnitude": Effect(lambda s: bool(s.get("randaugment")), "without --randaugment"),
+    "skip_unreadable": Effect(lambda s: s.get("dataset") in STREAMED_DATASETS, _STREAMED),
+    "small_part": Effect(lambda s: bool(s.get("small_size")), "without --small-size"),
+    "workers": Effect(lambda s: s.get("dataset") in STREAMED_DATASETS, _STREAMED),
+}
+
+
+def check_effects(config: Config, args: Sequence[str]) -> None:
+    """Refuses flags that were typed and do nothing: somebody expects something of them.
+
+    Raises:
+        ConfigError: Naming the flag, and what gives it an effect.
+    """
+    settings = {name: value for _, group in groups_of(config) for name, value in vars(group).items()}
+    typed = {arg.partition("=")[0].replace("--no-", "--", 1) for arg in args}
+    for name, effect in EFFECTS.items():
+        if flag_of(name) in typed and not effect.applies(settings):
+            raise ConfigError(f"{flag_of(name)} has no effect {effect.without}: leave it out")
