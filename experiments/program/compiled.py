@@ -28,7 +28,7 @@ __all__ = [
     "keep_compiled",
     "key",
     "make_room",
-    "publish",
+    "store_compiled",
     "user_folder",
 ]
 
@@ -73,7 +73,7 @@ def keep_compiled(where: str = AUTO) -> None:
     atexit.register(close_compiled)
 
 
-def publish() -> None:
+def store_compiled() -> None:
     """Keeps what has been compiled until now. Programs call it when they have compiled what they need."""
     if _programs is not None:
         _programs.publish()

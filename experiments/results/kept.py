@@ -100,7 +100,7 @@ class Entry:
         )
 
     @property
-    def test_augmented(self) -> tuple[Spread, str] | None:
+    def test_with_tta(self) -> tuple[Spread, str] | None:
         """Test accuracy with test-time augmentation and its name, where all runs were evaluated with it."""
         evaluations = [_evaluation(run) for run in self.runs]
         accuracies = [evaluation.accuracy for evaluation in evaluations]

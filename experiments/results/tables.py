@@ -84,10 +84,10 @@ def _count(count: int | None) -> str:
     return MISSING if count is None else f"{count:,}"
 
 
-def _augmented(entry: Entry, folder: Path) -> str:
-    if entry.test_augmented is None:
+def _with_tta(entry: Entry, folder: Path) -> str:
+    if entry.test_with_tta is None:
         return MISSING
-    spread, name = entry.test_augmented
+    spread, name = entry.test_with_tta
     return f"{format_percent(spread)}, {name}"
 
 
@@ -95,7 +95,7 @@ NETWORK = Column("network", _network, numeric=False)
 DATA = Column("data", lambda entry, _: entry.group.dataset, numeric=False)
 RECIPE = Column("recipe", lambda entry, _: entry.recipe, numeric=False)
 TEST = Column("test accuracy (%)", lambda entry, _: format_percent(entry.test))
-TEST_AUGMENTED = Column("with test-time augmentation (%)", _augmented)
+TEST_WITH_TTA = Column("with test-time augmentation (%)", _with_tta)
 VALIDATION = Column("validation accuracy (%)", lambda entry, _: format_percent(entry.row.val_accuracy))
 SEEDS = Column("n", lambda entry, _: str(len(entry.runs)))
 TRAINING = Column("training", _training, numeric=False)
@@ -130,7 +130,7 @@ def recipes_table(kept: Kept, folder: Path) -> str:
     """The recipes that race the clock."""
     entries = [entry for entry in kept.entries if entry.recipe in RECIPES]
     entries.sort(key=lambda entry: RECIPES.index(entry.recipe))
-    accuracies = [TEST, *([TEST_AUGMENTED] if any(e.test_augmented for e in entries) else []), VALIDATION]
+    accuracies = [TEST, *([TEST_WITH_TTA] if any(e.test_with_tta for e in entries) else []), VALIDATION]
     columns = (RECIPE, NETWORK, *accuracies, SEEDS, TRAINING, MINUTES_COLUMN, SPEED, MACHINE, COMMAND)
     return _table(entries, columns, folder, f"{OVER_SEEDS} {MINUTES}")
 

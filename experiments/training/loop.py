@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from experiments.inference.evaluation import Evaluation, evaluate
-from experiments.program.compiled import publish
+from experiments.program.compiled import store_compiled
 from experiments.program.console import Console
 from experiments.program.errors import ExperimentError, Preempted
 from experiments.program.signals import StopSignals
@@ -214,7 +214,7 @@ class Loop:
                 signals = self._process_max(self._local_signals())
                 metrics = self._dispatch(last_step, batches)
                 if not in_flight:
-                    publish()  # the step is compiled now
+                    store_compiled()  # the step is compiled now
                 in_flight.append((self.step, metrics, signals))
                 self._drain(in_flight, MAX_IN_FLIGHT - 1, last_step, show)
                 if self._evaluation_due() or self._checkpoint_due or self._size_changes():
@@ -254,7 +254,7 @@ class Loop:
             accuracy = self._validate(due) if due or self.step == last_step else None
             if self._test_due():
                 self._watch_test()
-            publish()
+            store_compiled()
             # Without its accuracy a stop between validations cannot become the best checkpoint.
             self._save(accuracy if due else None)
 
@@ -322,7 +322,10 @@ class Loop:
         if self.step in self._validated:
             return self._validated[self.step]
         which = {} if due else {"which": STOPPED}
-        result = self._evaluate("val", "validation", self.experiment.data.val, **which)
+        variables = self.state.eval_variables
+        result = self.evaluate(
+            "val", "the validation loss", self.experiment.data.val, variables, self.step, **which
+        )
         self.console.line(
             f"epoch {self.experiment.epoch(self.step):.2f}  step {self.step}  "
             f"validation loss {result.loss:.4f}  accuracy {result.accuracy:.2%}"
@@ -333,33 +336,45 @@ class Loop:
 
     def _watch_test(self) -> None:
         """Evaluates on the test set for its curve alone."""
-        result = self._evaluate("test", "test", self.experiment.data.test, which=WATCHED)
+        test, variables = self.experiment.data.test, self.state.eval_variables
+        result = self.evaluate("test", "the test loss", test, variables, self.step, which=WATCHED)
         epoch = self.step // self._steps_per_epoch
         self.console.line(f"[{epoch}] Test Loss: {result.loss:.4f}, Accuracy: {result.accuracy:.2%}")
         self._watched.add(self.step)
 
-    def _evaluate(self, kind: str, name: str, split: Split, **fields: str) -> Evaluation:
-        with self.console.progress(f"{name} (images)", len(split)) as show:
+    def evaluate(
+        self, kind: str, loss_name: str, split: Split, variables: dict[str, Any], step: int, **fields: str
+    ) -> Evaluation:
+        """Evaluates variables, and records it.
+
+        Args:
+            kind: "val" or "test".
+            loss_name: What the loss is called in errors.
+            split: The images.
+            variables: ``{"params", "batch_stats"}``.
+            step: The step they are of.
+            **fields: More fields of the record.
+
+        Raises:
+            DivergedError: The loss is not finite.
+            Preempted: A signal asked to stop.
+        """
+        with self.console.progress(f"{kind} (images)", len(split)) as show:
 
             def advance(images: int) -> None:
                 show(images)
                 self.stop_if_asked()
 
-            result = evaluate(
-                self.experiment.steps.evaluate,
-                self.state.eval_variables,
-                split,
-                self.experiment.config.run.eval_batch_size,
-                advance,
-            )
+            size = self.experiment.config.run.eval_batch_size
+            result = evaluate(self.experiment.steps.evaluate, variables, split, size, advance)
         if not math.isfinite(result.loss):
-            raise diverged(self.experiment, self.step, f"the {name} loss", self.metrics.rate_factor)
+            raise diverged(self.experiment, step, loss_name, self.metrics.rate_factor)
         self.folder.log(
             {
                 "kind": kind,
                 **fields,
-                "step": self.step,
-                "epoch": self.experiment.epoch(self.step),
+                "step": step,
+                "epoch": self.experiment.epoch(step),
                 "loss": result.loss,
                 "accuracy": result.accuracy,
                 "images": result.images,

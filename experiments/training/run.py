@@ -1,13 +1,12 @@
 """One run, start to end: data, training, the test of its checkpoints, the summary."""
 
 import dataclasses
-import math
 from pathlib import Path
 from typing import Any
 
 from absl import logging as absl_logging
 
-from experiments.inference.evaluation import Evaluation, evaluate
+from experiments.inference.evaluation import Evaluation
 from experiments.program.compiled import keep_compiled
 from experiments.program.console import Console, format_duration
 from experiments.program.errors import ConfigError, ExperimentError
@@ -23,13 +22,12 @@ from experiments.settings.resume import check_same, saved_config
 from experiments.training.build import Experiment, build_experiment
 from experiments.training.dtype import resolve_dtype
 from experiments.training.loop import Loop
-from experiments.training.metrics import diverged
 from jax_resnet import checkpoint
 from jax_resnet.checkpoint.steps import complete_steps
 from jax_resnet.errors import CheckpointError
 from jax_resnet.parallel.collectives import broadcast_from_primary
 
-__all__ = ["finish", "run", "test_checkpoint"]
+__all__ = ["run"]
 
 
 def run(config: Config, console: Console) -> dict[str, Any]:
@@ -81,7 +79,7 @@ def run(config: Config, console: Console) -> dict[str, Any]:
                 folder.reopen()
             loop.run(last_step)
             checkpointer.wait()
-            summary = finish(experiment, loop, folder, console)
+            summary = _finish(experiment, loop, folder, console)
             loop.stop_if_asked()  # one of several runs may have more to come
     return broadcast_from_primary(lambda: summary)  # when all that process 0 writes is written
 
@@ -118,16 +116,16 @@ def _check_is_run(folder: Path) -> None:
         )
 
 
-def finish(experiment: Experiment, loop: Loop, folder: RunFolder, console: Console) -> dict[str, Any]:
+def _finish(experiment: Experiment, loop: Loop, folder: RunFolder, console: Console) -> dict[str, Any]:
     """Tests the last and the best checkpoint, once each, and writes predictions, curves and summary."""
     config = experiment.config
-    last = test_checkpoint(loop, loop.state.eval_variables, "last", loop.step, console)
+    last = _test(loop, loop.state.eval_variables, "last", loop.step, console)
     best_step, best, lost = loop.best_step, last, None
     if best_step not in (None, loop.step):
         try:
             restored = checkpoint.restore(folder.path, which=best_step)
             variables = experiment.plan.place(restored.variables)
-            best = test_checkpoint(loop, variables, "best", best_step, console)
+            best = _test(loop, variables, "best", best_step, console)
         except CheckpointError as error:
             lost = str(error)
             console.line(f"the best checkpoint, of step {best_step}, is lost: {lost}; the last is reported")
@@ -172,37 +170,10 @@ def finish(experiment: Experiment, loop: Loop, folder: RunFolder, console: Conso
     return summary
 
 
-def test_checkpoint(
-    loop: Loop, variables: dict[str, Any], which: str, step: int, console: Console
-) -> Evaluation:
-    """Evaluates a checkpoint on the test set, and records it.
-
-    Raises:
-        DivergedError: The loss is not finite.
-        Preempted: A signal asked to stop.
-    """
-    experiment = loop.experiment
-    images = experiment.data.test
+def _test(loop: Loop, variables: dict[str, Any], which: str, step: int, console: Console) -> Evaluation:
+    """Evaluates a checkpoint on the test set."""
+    images = loop.experiment.data.test
     console.line(f"testing the {which} checkpoint on {len(images):,} images ...")
-    with console.progress("test (images)", len(images)) as show:
-
-        def advance(images: int) -> None:
-            show(images)
-            loop.stop_if_asked()
-
-        size = experiment.config.run.eval_batch_size
-        result = evaluate(experiment.steps.evaluate, variables, images, size, advance)
-    if not math.isfinite(result.loss):
-        raise diverged(experiment, step, f"the test loss of the {which} checkpoint", loop.metrics.rate_factor)
-    loop.folder.log(
-        {
-            "kind": "test",
-            "which": which,
-            "step": step,
-            "epoch": experiment.epoch(step),
-            "loss": result.loss,
-            "accuracy": result.accuracy,
-            "images": result.images,
-        }
+    return loop.evaluate(
+        "test", f"the test loss of the {which} checkpoint", images, variables, step, which=which
     )
-    return result

@@ -9,7 +9,7 @@ import numpy as np
 from jax_resnet.data.order import WHOLE, Batches, Shard, epoch_order, rows_of, steps_per_epoch
 from jax_resnet.data.padding import pad
 
-__all__ = ["ArrayDataset", "ArraySplit", "Dataset", "Split", "Splits", "channel_statistics"]
+__all__ = ["ArrayDataset", "ArraySplit", "Dataset", "Split", "Splits", "channel_statistics", "join_splits"]
 
 
 class Split(Protocol):
@@ -216,6 +216,16 @@ ArrayDataset = Dataset[ArraySplit]
 
 Splits = tuple[ArraySplit, ArraySplit]
 """The training and the test split."""
+
+
+def join_splits(splits: Sequence[ArraySplit]) -> ArraySplit:
+    """The examples of several splits, one after another; with coarse labels where all of them have some."""
+    coarse = [split.coarse_labels for split in splits if split.coarse_labels is not None]
+    return ArraySplit(
+        images=np.concatenate([split.images for split in splits]),
+        labels=np.concatenate([split.labels for split in splits]),
+        coarse_labels=np.concatenate(coarse) if len(coarse) == len(splits) else None,
+    )
 
 
 def channel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jax_resnet.data.dataset import ArraySplit, Splits
+from jax_resnet.data.dataset import ArraySplit, Splits, join_splits
 from jax_resnet.data.registry import DatasetSpec
 from jax_resnet.data.sources.pickles import read_pickle
 from jax_resnet.errors import DataError
@@ -71,7 +71,7 @@ def decode_files(files: Mapping[str, bytes], spec: DatasetSpec, origin: str) -> 
             f"{origin} does not hold {spec.title}: its files have {sizes} images, "
             f"not {spec.train_size} and {spec.test_size}"
         )
-    return _join(batches[:-1]), batches[-1]
+    return join_splits(batches[:-1]), batches[-1]
 
 
 def from_planes(planes: np.ndarray, spec: DatasetSpec) -> np.ndarray:
@@ -86,15 +86,6 @@ def from_planes(planes: np.ndarray, spec: DatasetSpec) -> np.ndarray:
     """
     height, width, channels = spec.image_shape
     return np.ascontiguousarray(planes.reshape(-1, channels, height, width).transpose(0, 2, 3, 1))
-
-
-def _join(batches: list[ArraySplit]) -> ArraySplit:
-    coarse = [batch.coarse_labels for batch in batches if batch.coarse_labels is not None]
-    return ArraySplit(
-        images=np.concatenate([batch.images for batch in batches]),
-        labels=np.concatenate([batch.labels for batch in batches]),
-        coarse_labels=np.concatenate(coarse) if coarse else None,
-    )
 
 
 def _split(planes: np.ndarray, labels: list[np.ndarray], spec: DatasetSpec) -> ArraySplit:

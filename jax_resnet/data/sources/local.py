@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from jax_resnet.data.checksums import sha256
-from jax_resnet.data.dataset import ArraySplit, Splits
+from jax_resnet.data.dataset import ArraySplit, Splits, join_splits
 from jax_resnet.data.prepared.read import original_order
 from jax_resnet.data.registry import DatasetSpec
 from jax_resnet.data.sources import cifar, mnist, npm
@@ -41,7 +41,7 @@ def decode(path: Path, spec: DatasetSpec) -> Splits:
             path = archives[0]
         elif others := _other_files(path):
             return _decode_others(others, spec, path)
-    elif path.suffix.lower() in _TABLES or ".tfrecord" in path.name:
+    elif _is_other(path):
         return _decode_others(_beside(path), spec, path)
     elif path.name in mnist.file_names():
         path = path.parent
@@ -91,9 +91,9 @@ def _decode_others(files: list[Path], spec: DatasetSpec, path: Path) -> Splits:
                 f"{path} does not hold {spec.title}: no {absent[0]} file is beside {files[0].name}"
             )
         train, test = (_read(found, part, spec) for part, found in parts.items())
-        whole = _concatenate([train, test])
+        whole = join_splits([train, test])
     else:
-        whole = _concatenate([_read([file], "", spec) for file in files])
+        whole = join_splits([_read([file], "", spec) for file in files])
     if len(whole) != spec.train_size + spec.test_size:
         raise DataError(
             f"{path} does not hold {spec.title}: it has {len(whole):,} images, "
@@ -106,16 +106,7 @@ def _read(files: list[Path], part: str, spec: DatasetSpec) -> ArraySplit:
     if ".tfrecord" in files[0].name:
         split, ids = read_tfrecords(files, spec)
         return split.take(original_order(part, ids))
-    return _concatenate([_TABLES[file.suffix.lower()](file, spec) for file in files])
-
-
-def _concatenate(splits: list[ArraySplit]) -> ArraySplit:
-    coarse = [split.coarse_labels for split in splits if split.coarse_labels is not None]
-    return ArraySplit(
-        np.concatenate([split.images for split in splits]),
-        np.concatenate([split.labels for split in splits]),
-        np.concatenate(coarse) if len(coarse) == len(splits) else None,
-    )
+    return join_splits([_TABLES[file.suffix.lower()](file, spec) for file in files])
 
 
 def _in_original_order(whole: ArraySplit, spec: DatasetSpec) -> Splits:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from jax_resnet._text import first_line
-from jax_resnet.data.dataset import ArraySplit
+from jax_resnet.data.dataset import ArraySplit, join_splits
 from jax_resnet.data.registry import DatasetSpec
 from jax_resnet.data.sources.archive import check_regular
 from jax_resnet.data.sources.cifar import from_planes
@@ -139,12 +139,7 @@ def _text(label: Any) -> str:
 def _join(batches: list[ArraySplit], path: Path) -> ArraySplit:
     if not batches:
         raise DataError(f"{path} holds no rows")
-    coarse = [batch.coarse_labels for batch in batches if batch.coarse_labels is not None]
-    return ArraySplit(
-        np.concatenate([batch.images for batch in batches]),
-        np.concatenate([batch.labels for batch in batches]),
-        np.concatenate(coarse) if coarse else None,
-    )
+    return join_splits(batches)
 
 
 def read_arff(path: Path, spec: DatasetSpec) -> ArraySplit:

@@ -36,7 +36,7 @@ def test_a_process_gets_what_earlier_ones_have_compiled(folder):
     programs = CompiledPrograms(folder)
     assert (programs.work / "a-cache").read_bytes() == b"program a" * 100
     add(programs, "c-cache", b"program c")
-    programs.publish()
+    programs.store_compiled()
     other = CompiledPrograms(folder)
     assert kept(other.work) == ["a-cache", "b-cache", "c-cache"]
     programs.close()
@@ -91,13 +91,13 @@ def test_the_oldest_programs_make_room(folder):
 
 PROGRAM = """
 import json, sys, logging
-from experiments.program.compiled import keep_compiled, publish
+from experiments.program.compiled import keep_compiled, store_compiled
 keep_compiled(sys.argv[1])
 import jax, jax.numpy as jnp
 hits = []
 jax.monitoring.register_event_listener(lambda name, **_: hits.append(name.rpartition("/")[2]))
 answer = jax.jit(lambda x: jnp.sort(jnp.sin(x) @ x.T, axis=0).sum())(jnp.ones((50, 50)))
-publish()
+store_compiled()
 print(json.dumps([float(answer), hits.count("cache_hits"), hits.count("cache_misses")]))
 """
 

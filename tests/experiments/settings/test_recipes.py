@@ -125,3 +125,15 @@ def test_imagenet(dataset):
     cosine = choose(dataset, "imagenet-cosine", None)
     assert cosine.optim.label_smoothing == 0.1
     assert rates(cosine, 10, 90)[0][45] == pytest.approx(0.05, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("length", [{"epochs": 3, "steps": None}, {"steps": 240}])
+def test_a_shorter_training_has_a_shorter_warm_up(name, length):
+    optim = dataclasses.replace(RECIPES[name].config.optim, **length)
+    steps = optim.steps or 3 * 80
+    schedule = make_schedule(optim, steps, 80)
+    rates = [float(schedule(step)) for step in range(steps)]
+    peak = optim.learning_rate * (optim.batch_size / 256 if optim.scale_learning_rate else 1)
+    assert max(rates) >= 0.95 * peak
+    assert rates.index(max(rates)) <= 0.35 * steps

@@ -396,3 +396,13 @@ def test_overwrite_empties_checkpoints_that_lie_on_another_disk(finished, small,
     main([*small, "--max-steps", "1", "--overwrite", "--workdir", str(run)])
     assert (run / "checkpoints").is_symlink()
     assert [path.name for path in disk.iterdir() if path.name.isdigit()] == ["1"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("test_every", "eval_every"), [(1, 2), (2, 1)])
+def test_the_test_set_is_watched_whatever_is_validated(small, tmp_path, test_every, eval_every):
+    flags = ("--test-every", str(test_every), "--eval-every", str(eval_every), "--workdir", str(tmp_path))
+    main([*small, *flags])
+    watched = [record["step"] for record in metrics(tmp_path, "test") if record["which"] == "watched"]
+    assert watched == [41, 82][test_every - 1 :]
+    assert [record["step"] for record in metrics(tmp_path, "val")] == [41, 82][eval_every - 1 :]

@@ -8,7 +8,7 @@ import pytest
 from experiments.cifar10 import main
 from experiments.program.errors import ConfigError, ExperimentError
 from jax_resnet import data
-from tests.helpers.run_folders import record
+from tests.helpers import run_folders
 
 # What another process does to see the run's own logits again: library calls only.
 READ_BACK = """
@@ -126,7 +126,7 @@ def test_overwrite_deletes_nothing_before_all_is_checked(small, tmp_path, flags)
 
 def test_overwrite_deletes_the_run_and_nothing_else(small, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    (tmp_path / "metrics.jsonl").write_text(json.dumps(record("train", 1)) + "\n")
+    (tmp_path / "metrics.jsonl").write_text(json.dumps(run_folders.record("train", 1)) + "\n")
     main([*small, "--max-steps", "3", "--log-every", "1", "--overwrite", "--workdir", str(tmp_path)])
     assert (tmp_path / "notes.txt").read_text() == "mine"
     train = [record for record in read_metrics(tmp_path) if record["kind"] == "train"]
