@@ -162,7 +162,8 @@ def test_a_reader_that_is_gone_stops_the_run_with_a_checkpoint(finished, small, 
     run = start(*small, "--workdir", tmp_path)
     wait_for_step(tmp_path, 5)
     run.stdout.close()  # as tee's end closes the pipe; the next line cannot be written
-    error = run.stderr.read()
+    with run.stderr:
+        error = run.stderr.read()
     assert run.wait(timeout=120) == 141
     assert error.startswith("error: stopped at step ")
     main(["--resume", "--workdir", str(tmp_path)])
