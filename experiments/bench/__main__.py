@@ -48,7 +48,7 @@ def main(args: Sequence[str] | None = None) -> None:
         page = growth_page(rows, made_by)
     else:
         page = format_tables(rows)
-    print(page, end="", flush=True)  # before anything that can fail is written
+    print(page, end="", flush=True)  # printed first: writing a file can fail
     if config.page:
         write_text(Path(config.page), page)
     if config.out:

@@ -11,17 +11,19 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.errors import FlaxError
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from experiments.inference.config import NetworkConfig, PredictConfig
+from experiments.inference.config import PredictConfig
 from experiments.inference.evaluation import NOT_FINITE
 from experiments.inference.folding import fold_where_faster
 from experiments.inference.images import ImageError, Shape, find_images, read_image
 from experiments.inference.trained import open_network
 from experiments.program.compiled import keep_compiled
 from experiments.program.errors import ConfigError, ExperimentError
+from jax_resnet._text import first_line
 from jax_resnet.data.augment import normalize
 from jax_resnet.data.registry import DATASETS, get_spec
 from jax_resnet.errors import DataError
@@ -101,12 +103,14 @@ def load_classifier(config: PredictConfig) -> Classifier:
         say=lambda line: print(line, file=sys.stderr),
     )
     trained = network.data
-    photographs = bool(config.image_size) or config.network.stem != NetworkConfig().stem
-    spec = None if photographs else DATASETS.get(trained.get("name", config.dataset))
+    stem = str(getattr(network.model, "stem", ""))
+    photographs = not trained.get("image_shape") and stem.startswith("imagenet")
     image_shape = tuple(trained.get("image_shape") or usual_input(network.name, usual.image_shape))
-    if photographs:
-        size = config.image_size or usual_image_shape(network.name, config.network.stem)[0]
+    if photographs or config.image_size:
+        size = config.image_size or usual_image_shape(network.name, stem)[0]
         image_shape = (size, size, image_shape[-1])
+    known = not (photographs or config.image_size)
+    spec = DATASETS.get(trained.get("name", config.dataset)) if known else None
     mean, std = config.mean or trained.get("mean"), config.std or trained.get("std")
     if not mean or not std:
         raise ConfigError(
@@ -125,7 +129,14 @@ def load_classifier(config: PredictConfig) -> Classifier:
         return jax.nn.softmax(jnp.asarray(logits))
 
     blank = jax.ShapeDtypeStruct((1, *image_shape), np.uint8)
-    classes = jax.eval_shape(probabilities, variables, blank).shape[1]
+    try:
+        classes = jax.eval_shape(probabilities, variables, blank).shape[1]
+    except (ValueError, TypeError, FlaxError) as error:
+        if not config.image_size:
+            raise
+        raise ConfigError(
+            f"--image-size {config.image_size} is not for {network.name}: {first_line(error)}"
+        ) from None
     class_names = trained.get("class_names") or usual.class_names
     if len(class_names) != classes:
         class_names = [f"class {label}" for label in range(classes)]

@@ -11,6 +11,7 @@ from experiments.inference.config import NetworkConfig
 from experiments.inference.names import is_pretrained, say_if_hidden
 from experiments.inference.network import count_outputs, read_variables
 from experiments.program.errors import ConfigError, ExperimentError
+from experiments.runs.reading import UnreadableError, read_json
 from experiments.settings.fields import flag_of
 from jax_resnet import checkpoint
 from jax_resnet.checkpoint.finite import NonFiniteError, check_finite
@@ -90,7 +91,8 @@ def _open(path: str, config: NetworkConfig, say: Callable[[str], None]) -> Train
 
         model, variables, written = checkpoint.restore(path, config.which, on_broken=pass_over)
         network = TrainedNetwork(written["model"]["name"], model, variables, written)
-        return _known(path, config, network._replace(passed_over=bool(damaged)))
+        lost = bool(damaged) and _best_step(Path(path)) in (None, *damaged)
+        return _known(path, config, network._replace(passed_over=lost))
     if config.arch is None:
         raise ConfigError("--arch NAME is needed: a file of weights does not name its network")
     arguments: dict[str, Any] = {"name": config.arch, "stem": config.stem}
@@ -106,6 +108,15 @@ def _open(path: str, config: NetworkConfig, say: Callable[[str], None]) -> Train
     arguments["num_classes"] = count_outputs(variables) or 0
     model = model.clone(num_classes=arguments["num_classes"])
     return TrainedNetwork(config.arch, model, variables, {"model": arguments})
+
+
+def _best_step(run: Path) -> int | None:
+    """The step of a run's best checkpoint, as its summary says; None where that is not known."""
+    try:
+        step = read_json(run / "summary.json").get("best_step")
+    except UnreadableError:
+        return None
+    return step if isinstance(step, int) else None
 
 
 def _known(path: str, config: NetworkConfig, network: TrainedNetwork) -> TrainedNetwork:

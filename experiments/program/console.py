@@ -50,8 +50,8 @@ class Console:
 
     @property
     def closed(self) -> bool:
-        """Whether nobody reads the output any more."""
-        return self._rich.closed
+        """Whether nobody reads the output any more, where that does not end the program."""
+        return self._rich.closed and not self._rich.ends_program
 
     @contextlib.contextmanager
     def outliving_its_reader(self) -> Iterator[None]:

@@ -213,8 +213,9 @@ def _without_places(config: dict[str, Any]) -> dict[str, Any]:
     model = settings.get("model")
     if isinstance(model, dict) and model.get("init_from"):
         model["init_from"] = Path(model["init_from"]).name
-    parts = config.get("resumed")
-    for part in (config, *(parts if isinstance(parts, list) else ())):
+    resumed = config.get("resumed")
+    parts = [part for part in resumed if isinstance(part, dict)] if isinstance(resumed, list) else []
+    for part in (config, *parts):
         if part.get("flags"):
             part["flags"] = _flags_without_places(part["flags"])
         if part.get("command"):

@@ -139,7 +139,7 @@ class RunFolder:
             write_text(self.path / name, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
     def reopen(self) -> None:
-        """Removes what was true of an earlier end of the run alone, where there was one."""
+        """Removes what describes only an earlier end of the run."""
         if self.writes:
             for name in ("summary.json", "predictions.npz", "curves.png", EVALUATION, CONFUSION):
                 (self.path / name).unlink(missing_ok=True)
@@ -157,15 +157,18 @@ class RunFolder:
 
     def _delete(self) -> None:
         for name in (*OURS, EVALUATION, CONFUSION):
-            _remove(self.path / name)
+            target = self.path / name
+            if name == CHECKPOINTS and target.is_symlink() and target.is_dir():
+                # On another disk, where the next run's checkpoints go, too; what else is there is not ours.
+                for step in target.glob("[0-9]*"):
+                    _remove(step)
+            else:
+                _remove(target)
 
 
 def _remove(target: Path) -> None:
-    """Removes a file, or a folder with all in it; a link to a folder stays, for what comes next."""
-    if target.is_symlink() and target.is_dir():
-        for inner in target.iterdir():
-            _remove(inner)
-    elif target.is_dir():
+    """Removes a file, a link, or a folder with all in it."""
+    if target.is_dir() and not target.is_symlink():
         shutil.rmtree(target)
     else:
         target.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Settings that have an effect under certain others alone."""
+"""Settings that have an effect only under certain others."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -50,7 +50,8 @@ def check_effects(config: Config, args: Sequence[str]) -> None:
         ConfigError: Naming the flag, and what gives it an effect.
     """
     settings = {name: value for _, group in groups_of(config) for name, value in vars(group).items()}
-    typed = {arg.partition("=")[0].replace("--no-", "--", 1) for arg in args}
+    flags = [arg.partition("=")[0] for arg in args if arg.startswith("--")]
+    typed = {flag.replace("--no-", "--", 1): flag for flag in flags}
     for name, effect in EFFECTS.items():
         if flag_of(name) in typed and not effect.applies(settings):
-            raise ConfigError(f"{flag_of(name)} has no effect {effect.without}: leave it out")
+            raise ConfigError(f"{typed[flag_of(name)]} has no effect {effect.without}: leave it out")

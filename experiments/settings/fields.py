@@ -130,8 +130,10 @@ def from_dict(kind: type, values: Mapping[str, Any]) -> Any:
     Unknown keys are dropped, so that files of other versions can be read; missing ones get their defaults.
 
     Raises:
-        TypeError: A value is not one of its field's.
+        TypeError: A value is not one of its field's, or ``values`` no mapping.
     """
+    if not isinstance(values, Mapping):
+        raise TypeError(f"{kind.__name__} cannot be {values!r}")
     hints = typing.get_type_hints(kind)
     kept = {}
     for field in dataclasses.fields(kind):

@@ -54,7 +54,7 @@ def parse(module: str, summary: str, args: Sequence[str], dataset: str = "cifar1
     text = about(module, summary, peek(args).dataset or dataset)
     config = parse_flags(Config, f"python -m {module}", text, args, default)
     if config.run.resume and (saved := saved_config(config.workdir)):
-        default = resumed_defaults(saved, config.workdir)
+        default = resumed_defaults(saved, config.workdir if config.run.seeds == 1 else None)
         config = parse_flags(Config, f"python -m {module}", text, args, default)
     return config
 

@@ -58,21 +58,26 @@ def read_config(file: Path) -> Config | None:
     if not file.is_file():
         return None
     try:
-        config: Config = from_dict(Config, json.loads(file.read_text())["config"])
+        written = json.loads(file.read_text())["config"]
+        if not {"model", "optim"} & set(written):
+            return None
+        config: Config = from_dict(Config, written)
         config.check_without_jax()
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, ConfigError):
         return None
     return config
 
 
-def resumed_defaults(saved: Config, workdir: Path) -> Config:
+def resumed_defaults(saved: Config, workdir: Path | None) -> Config:
     """The defaults of a resumed run's flags: the saved settings, but for those of one call alone.
 
     Args:
         saved: The settings.
-        workdir: The folder they were read from, which may have been moved since.
+        workdir: The folder they were read from, which may have been moved since; None for the first of
+            several runs, each of which has a folder of its own.
     """
-    run = dataclasses.replace(saved.run, workdir=str(workdir), max_steps=None, resume=False, overwrite=False)
+    place = None if workdir is None else str(workdir)
+    run = dataclasses.replace(saved.run, workdir=place, max_steps=None, resume=False, overwrite=False)
     return dataclasses.replace(
         saved,
         run=run,

@@ -121,7 +121,7 @@ def split_training(config: Config, dataset: Dataset[Split]) -> tuple[Split, Spli
         ValSizeError: The validation set would take all images of a class.
     """
     size = config.data.val_size
-    if size and dataset.val is not None:
+    if size and dataset.val is not None and not config.run.resume:  # older runs may have been begun so
         raise ConfigError(
             f"--val-size {size} holds out training images, and the data has a validation split of its own: "
             "leave it out"

@@ -67,19 +67,19 @@ def run(config: Config, console: Console) -> dict[str, Any]:
             folder.write_json("config.json", {**experiment.metadata, **provenance()})
         with (
             StopSignals(folder.path) as signals,
-            console.outliving_its_reader(),
-            checkpoint.Checkpointer(folder.path) as checkpointer,
+            checkpoint.Checkpointer(folder.path.absolute()) as checkpointer,
         ):
-            loop = Loop(experiment, folder, checkpointer, signals, console)
-            last_step = max(min(config.run.max_steps or data.total_steps, data.total_steps), loop.step)
-            if config.run.resume:
-                # After the restore: what fails before leaves the settings as they were.
-                record_resumption(folder, experiment.metadata, trains=loop.step < last_step)
-            if loop.step < last_step:
-                folder.reopen()
-            loop.run(last_step)
-            checkpointer.wait()
-            summary = _finish(experiment, loop, folder, console)
+            with console.outliving_its_reader():
+                loop = Loop(experiment, folder, checkpointer, signals, console)
+                last_step = max(min(config.run.max_steps or data.total_steps, data.total_steps), loop.step)
+                if config.run.resume:
+                    # After the restore: what fails before leaves the settings as they were.
+                    record_resumption(folder, experiment.metadata, trains=loop.step < last_step)
+                if loop.step < last_step:
+                    folder.reopen()
+                loop.run(last_step)
+                checkpointer.wait()
+                summary = _finish(experiment, loop, folder, console)
             loop.stop_if_asked()  # one of several runs may have more to come
     return broadcast_from_primary(lambda: summary)  # when all that process 0 writes is written
 
@@ -96,7 +96,9 @@ def _has_checkpoint(config: Config) -> bool:
 def _why_not_resumed(folder: Path) -> str:
     """Why there is no run to resume, and what to do, in one line."""
     if (folder / "config.json").exists():
-        return f"{folder / 'config.json'} is damaged, or of another program: no run can be resumed by it"
+        return (
+            f"{folder / 'config.json'} is damaged, or of another program or version: it cannot resume a run"
+        )
     if seeds := sorted(path.parent.name for path in folder.glob("*seed*/config.json")):
         return f"{folder} holds the runs {', '.join(seeds)}: repeat their command, or name one as --workdir"
     return f"no run in {folder} to resume: leave --resume out to start one"
@@ -123,7 +125,7 @@ def _finish(experiment: Experiment, loop: Loop, folder: RunFolder, console: Cons
     best_step, best, lost = loop.best_step, last, None
     if best_step not in (None, loop.step):
         try:
-            restored = checkpoint.restore(folder.path, which=best_step)
+            restored = checkpoint.restore(folder.path.absolute(), which=best_step)
             variables = experiment.plan.place(restored.variables)
             best = _test(loop, variables, "best", best_step, console)
         except CheckpointError as error:

@@ -11,7 +11,7 @@ from flax.traverse_util import flatten_dict
 from jax_resnet.errors import ModelError
 from jax_resnet.models import MnistCNN, MnistPreActResNet
 
-__all__ = ["Path", "Shape", "stem_kernel", "template", "torch_shape", "usual_image_shape", "written_out"]
+__all__ = ["Path", "Shape", "small_image_shape", "stem_kernel", "template", "torch_shape", "written_out"]
 
 Path = tuple[str, ...]
 Shape = tuple[int, ...]
@@ -25,8 +25,8 @@ def written_out(model: nn.Module) -> nn.Module:
     return model.clone(scan_layers=False) if getattr(model, "scan_layers", False) else model
 
 
-def usual_image_shape(model: nn.Module) -> tuple[int, int, int]:
-    """``(height, width, channels)`` of the images that a network was made for."""
+def small_image_shape(model: nn.Module) -> tuple[int, int, int]:
+    """``(height, width, channels)`` of small images that a network takes, MNIST's or CIFAR's."""
     return (28, 28, 1) if isinstance(model, MnistCNN | MnistPreActResNet) else (32, 32, 3)
 
 
@@ -35,14 +35,14 @@ def template(model: nn.Module, image_shape: tuple[int, int, int] | None = None) 
 
     Args:
         model: The network.
-        image_shape: ``(height, width, channels)``; by default those of the images it was made for.
+        image_shape: ``(height, width, channels)``; by default those of small images.
 
     Raises:
         ModelError: The network cannot take such images.
     """
     if image_shape is not None:
         return _traced(model, image_shape)
-    height, width, channels = usual_image_shape(model)
+    height, width, channels = small_image_shape(model)
     for factor in ENLARGED:
         try:
             return _traced(model, (factor * height, factor * width, channels))

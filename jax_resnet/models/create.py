@@ -116,6 +116,8 @@ SYNONYMS: Mapping[str, str] = {
     "zero_init_last": "zero_init_residual",
 }
 
+# Fields of several values, one per stage or the names of parts.
+_SEVERAL = {"stage_sizes", "widths", "frozen", "remat"}
 # Fields that the network sets itself.
 _SET_BY_FLAX = {"parent", "name"}
 _SET_BY_NETWORK = {"conv", "norm", "filters", "strides", "preactivated"} | _SET_BY_FLAX
@@ -191,7 +193,7 @@ def create_model(
     if "act" in options:
         options["act"] = find_activation(options["act"])
 
-    options = {key: _hashable(value) for key, value in options.items()}
+    options = {key: _hashable(key, value) for key, value in options.items()}
 
     block_fields = _block_fields(block)
     _check_names(name, options, network_fields | block_fields | ({"block"} if row.block else set()))
@@ -222,25 +224,22 @@ def _find_block(name: str, row: Row, overrides: dict[str, Any]) -> Any:
     return block
 
 
-def _hashable(value: Any) -> Any:
-    """Lists as tuples, sets as frozen ones: a network can be a static argument of ``jax.jit``."""
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
-    if isinstance(value, list):
-        return tuple(value)
-    return frozenset(value) if isinstance(value, set) else value
+def _hashable(name: str, value: Any) -> Any:
+    """Parts and sizes as tuples, so that a network can be a static argument of ``jax.jit``."""
+    several = name in _SEVERAL and isinstance(value, list | set | np.ndarray)
+    return tuple(np.asarray(value).tolist() if isinstance(value, np.ndarray) else value) if several else value
 
 
 def _with_options(block: Any, options: Mapping[str, Any]) -> Any:
     try:
-        return _same_partial(block, **options)
+        return _same_partial(block, **dict(sorted(options.items())))
     except TypeError:  # a value that cannot be hashed, which the block refuses, or a user's block takes
         return partial(block, **options)
 
 
 # Partials are equal only to themselves, and networks made alike should be equal: for another static argument
 # ``jax.jit`` compiles anew.
-@lru_cache(1024)
+@lru_cache(1024, typed=True)
 def _same_partial(block: Any, **options: Any) -> Any:
     return partial(block, **options)
 

@@ -81,7 +81,7 @@ class WhitenedResNet(nn.Module):
 
     @property
     def head_init(self) -> nn.initializers.Initializer:
-        """Initializer of the head; small logits, of a deviation near 1 / sqrt(width), train faster."""
+        """Initializer of the head. Small logits train faster: their deviation is near 1 / sqrt(width)."""
         return nn.initializers.variance_scaling(1 / self.widths[-1], "fan_in", "uniform")
 
     @property

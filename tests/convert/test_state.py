@@ -9,7 +9,7 @@ import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jax_resnet.convert import STYLES, count_classes, find_style, from_torch, to_torch
-from jax_resnet.convert.template import template, usual_image_shape
+from jax_resnet.convert.template import small_image_shape, template
 from jax_resnet.convert.unwrap import find_entry
 from jax_resnet.models import create_model, list_models
 
@@ -258,7 +258,7 @@ def test_tensors() -> None:
 )
 def test_the_first_convolution_is_adapted_to_other_channels(name: str, options: dict[str, Any]) -> None:
     model = create_model(name, **options)
-    height, width, _ = usual_image_shape(model)
+    height, width, _ = small_image_shape(model)
     color = numbers(model, (height, width, 3))
     gray = from_torch(to_torch(color, model), model, in_channels=1)
     first = ("params", model.first_conv, "kernel")

@@ -183,6 +183,14 @@ def test_networks_made_alike_are_equal_and_can_be_static_arguments(options: dict
     assert compiled._cache_size() == 1
 
 
+def test_the_order_of_options_plays_no_role_and_a_wrong_one_is_not_remembered() -> None:
+    options = {"shortcut": "B", "zero_init_residual": True}
+    assert create_model("resnet8", **options) == create_model("resnet8", **dict(reversed(options.items())))
+    with pytest.raises(ModelError, match="se_reduction"):
+        create_model("resnet8", se_reduction=16.0)
+    create_model("resnet8", se_reduction=16)
+
+
 def test_a_stem_that_is_given_replaces_that_of_a_variant() -> None:
     blog = create_model("resnext50_32x4d", variant="blog")
     other = create_model("resnext50_32x4d", variant="blog", stem="imagenet")

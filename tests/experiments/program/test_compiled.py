@@ -36,7 +36,7 @@ def test_a_process_gets_what_earlier_ones_have_compiled(folder):
     programs = CompiledPrograms(folder)
     assert (programs.work / "a-cache").read_bytes() == b"program a" * 100
     add(programs, "c-cache", b"program c")
-    programs.store_compiled()
+    programs.publish()
     other = CompiledPrograms(folder)
     assert kept(other.work) == ["a-cache", "b-cache", "c-cache"]
     programs.close()

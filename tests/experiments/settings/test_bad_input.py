@@ -51,7 +51,7 @@ def fails(capfd, *args):
         (["--small-part", "0.3"], "--small-part has no effect without --small-size"),
         (["--randaugment-magnitude", "5"], "--randaugment-magnitude has no effect without --randaugment"),
         (["--image-size", "224"], "--image-size has no effect without images that are streamed"),
-        (["--no-skip-unreadable"], "--skip-unreadable has no effect without images that are streamed"),
+        (["--no-skip-unreadable"], "--no-skip-unreadable has no effect without images that are streamed"),
         (
             ["--dataset", "folder", "--data-dir", ".", "--crop-padding", "2"],
             "--crop-padding has no effect on streamed",

@@ -25,7 +25,7 @@ from experiments.settings.flags import parse
         (
             "cifar10",
             "--recipe speedrun --rates none",
-            "cifar10 --arch airbench94 --recipe speedrun --rates none",
+            "cifar10 --arch airbench95 --recipe speedrun --rates none",
         ),
         (
             "cifar10",

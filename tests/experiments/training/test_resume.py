@@ -165,7 +165,16 @@ def test_a_resume_where_no_run_is_starts_nothing(small, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", [None, "", "[1]", '{"config": {"optim": {"batch_size": -1}}}', '{"config": 1']
+    "content",
+    [
+        None,
+        "",
+        "[1]",
+        '{"config": []}',
+        '{"config": {"optim": []}}',
+        '{"config": {"optim": {"batch_size": -1}}}',
+        '{"config": 1',
+    ],
 )
 def test_settings_lost_from_config_json_come_from_the_checkpoints(finished, tmp_path, content):
     run = tmp_path / "run"
@@ -364,13 +373,23 @@ def test_values_that_no_setting_has_are_not_taken_from_config_json(finished, tmp
     assert json.loads((run / "config.json").read_text())["config"]["optim"][name] == right
 
 
-def test_a_moved_run_is_resumed_where_it_is(finished, tmp_path):
-    run = tmp_path / "moved"
+def test_a_run_that_was_moved_to_the_default_folder_is_resumed_there(finished, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "runs" / "digits-resnet8-standard-seed0"
     shutil.copytree(finished, run)
     before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
-    main(["--resume", "--max-steps", "50", "--workdir", str(run)])
+    main(["--resume", "--dataset", "digits", "--arch", "resnet8"])
     assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
-    assert json.loads((run / "config.json").read_text())["config"]["run"]["workdir"] == str(run)
+    config = json.loads((run / "config.json").read_text())["config"]
+    assert config["run"]["workdir"] == "runs/digits-resnet8-standard-seed0"
+
+
+def test_seeds_in_default_folders_are_resumed_there(small, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    main([*small, "--seeds", "2", "--max-steps", "1"])
+    main([*small, "--seeds", "2", "--max-steps", "2", "--resume"])
+    steps = [json.loads(path.read_text())["steps"] for path in tmp_path.glob("runs/*/summary.json")]
+    assert steps == [2, 2]
 
 
 def test_a_folder_of_seeds_says_that_it_is_one(finished, small, tmp_path):
@@ -392,10 +411,11 @@ def test_overwrite_empties_checkpoints_that_lie_on_another_disk(finished, small,
     run, disk = tmp_path / "run", tmp_path / "disk"
     shutil.copytree(finished, run)
     (run / "checkpoints").rename(disk)
+    (disk / "notes").mkdir()
     (run / "checkpoints").symlink_to(disk)
     main([*small, "--max-steps", "1", "--overwrite", "--workdir", str(run)])
     assert (run / "checkpoints").is_symlink()
-    assert [path.name for path in disk.iterdir() if path.name.isdigit()] == ["1"]
+    assert {path.name for path in disk.iterdir() if not path.name.startswith(".")} == {"1", "notes"}
 
 
 @pytest.mark.slow
