@@ -1,6 +1,7 @@
 """A run's checkpoints: each is read whole; what ``--resume`` would do. Changes nothing."""
 
 import os
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -145,7 +146,7 @@ def command(run: Path) -> str:
         shown = run.relative_to(Path.cwd())
     except (ValueError, OSError):
         shown = run
-    return f"python -m {module} --resume --workdir {shown}"
+    return f"python -m {module} --resume --workdir {shlex.quote(str(shown))}"
 
 
 def room(folder: Path, size: int) -> Finding:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,16 @@ def as_json(findings: Sequence[Finding], seconds: dict[str, float]) -> str:
     for entry in listed:
         entry.update(text=clean(entry["text"]), advice=clean(entry["advice"]))
     content: dict[str, Any] = {"healthy": healthy, "findings": listed, "seconds": seconds}
-    return json.dumps(content, indent=2)
+    return json.dumps(_finite(content), indent=2, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    """The same with None for numbers that JSON does not have, NaN and infinity."""
+    if isinstance(value, dict):
+        return {name: _finite(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def clean(text: str) -> str:

@@ -111,18 +111,17 @@ def _read(folder: Path, name: str) -> dict[str, Any]:
     return content
 
 
-def protocol_of(run: FinishedRun, train_images: int) -> str:
+def protocol_of(run: FinishedRun, train_images: int, *, own_split: bool = False) -> str:
     """What was trained on, what chose the checkpoint, how often the test set was looked at, in one line.
 
     Args:
         run: The run.
         train_images: Images in the data set's training split, held-out ones included.
+        own_split: Whether the data set has a validation split of its own: nothing is held out then.
     """
     watched = "; the test set was also evaluated during training, which chose nothing" if run.watched else ""
     if not run.val_images:
         return f"all {train_images:,} images to train on, the last checkpoint, tested once{watched}"
     chosen = "to choose the checkpoint" if run.which == "best" else "to validate on, the last checkpoint kept"
-    return (
-        f"{train_images - run.val_images:,} images to train on, {run.val_images:,} held out {chosen}, "
-        f"tested once{watched}"
-    )
+    trained, kind = (train_images, "others") if own_split else (train_images - run.val_images, "held out")
+    return f"{trained:,} images to train on, {run.val_images:,} {kind} {chosen}, tested once{watched}"

@@ -19,7 +19,7 @@ from experiments.inference.finished import FinishedRun, protocol_of, read_finish
 from experiments.program.console import Console
 from experiments.program.errors import ConfigError, ExperimentError
 from jax_resnet import checkpoint
-from jax_resnet._files import replacing
+from jax_resnet._files import expand_user, replacing
 from jax_resnet.checkpoint.finite import check_finite
 from jax_resnet.convert import from_torch, read_state_dict, to_torch, write_state_dict
 from jax_resnet.data import Dataset, Split
@@ -73,9 +73,12 @@ def publish(config: PublishConfig, console: Console) -> Card:
     origin = _origin(config, run, console)
     restored = checkpoint.restore(config.run, which=run.step)
     check_finite(restored.variables)
-    data = dataclasses.replace(
-        run.settings.data, data_dir=config.data_dir, archive=config.archive, mirror=()
-    ).load(console)
+    trained_in = run.settings.data.data_dir  # of images in a folder, the only place where they are
+    there = trained_in if trained_in and expand_user(trained_in).exists() else None
+    data_dir = config.data_dir or there
+    source = dataclasses.replace(run.settings.data, data_dir=data_dir, archive=config.archive, mirror=())
+    source.check()
+    data = source.load(console)
     data = data.padded(find(arch).image_shape[:2])
     with tempfile.TemporaryDirectory() as draft:
         path = Path(draft) / (name + WEIGHTS)
@@ -216,7 +219,7 @@ def _card(
         test_images=result.images,
         run_test_accuracy=run.test_accuracy,
         val_accuracy=summary["val_accuracy"],
-        protocol=protocol_of(run, len(data.train)),
+        protocol=protocol_of(run, len(data.train), own_split=data.val is not None),
         **origin,
         seed=summary["seed"],
         epochs=summary["epochs"],

@@ -4,7 +4,7 @@ import os
 import sys
 import traceback
 
-from experiments.program.errors import ConfigError, ExperimentError, Interrupted
+from experiments.program.errors import ConfigError, DisagreementError, ExperimentError, Interrupted
 from jax_resnet._text import first_line
 
 __all__ = ["LOST", "LOST_CODE", "exit_distributed", "init_distributed"]
@@ -44,7 +44,12 @@ def init_distributed(coordinator: str | None, num_processes: int | None, process
                     "HOST:PORT --num-processes N --process-id I"
                 )
             raise ExperimentError(f"--coordinator {coordinator}: {reason}") from None
-    return jax.process_index()
+    try:
+        return jax.process_index()
+    except RuntimeError as error:
+        raise ExperimentError(
+            f"JAX finds no device to compute on: {first_line(error)} (python -m experiments.doctor says more)"
+        ) from None
 
 
 def exit_distributed(error: BaseException, message: str | None, code: int | None) -> None:
@@ -70,6 +75,7 @@ def exit_distributed(error: BaseException, message: str | None, code: int | None
         code = 1
     else:
         shared = isinstance(error, ConfigError | ExperimentError | Interrupted)
+        shared = shared and not isinstance(error, DisagreementError)
         if shared and jax.process_index() > 0:  # process 0 prints it
             message = None
         if message:

@@ -4,7 +4,15 @@ from pathlib import Path
 
 from jax_resnet.errors import JaxResnetError
 
-__all__ = ["ConfigError", "ExperimentError", "Interrupted", "LaunchError", "Preempted", "Terminated"]
+__all__ = [
+    "ConfigError",
+    "DisagreementError",
+    "ExperimentError",
+    "Interrupted",
+    "LaunchError",
+    "Preempted",
+    "Terminated",
+]
 
 
 class ConfigError(JaxResnetError):
@@ -13,6 +21,10 @@ class ConfigError(JaxResnetError):
 
 class ExperimentError(JaxResnetError):
     """A run that cannot start or continue; the message says why and what helps."""
+
+
+class DisagreementError(ExperimentError):
+    """One of several processes has other data or settings than the first; it alone can say so."""
 
 
 class Interrupted(JaxResnetError):  # noqa: N818 - nothing went wrong

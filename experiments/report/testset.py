@@ -45,10 +45,11 @@ class TestImages:
         dataset = str(run.setting("dataset"))
         data_dir = self._data_dir or run.setting("data_dir")
         image_size = run.setting("image_size")
-        key = (dataset, data_dir, image_size if dataset in STREAMED_DATASETS else None)
+        skip = bool(run.setting("skip_unreadable"))
+        key = (dataset, data_dir, (image_size, skip) if dataset in STREAMED_DATASETS else None)
         try:
             if key not in self._opened:
-                self._opened[key] = _open_test_split(dataset, data_dir, image_size)
+                self._opened[key] = _open_test_split(dataset, data_dir, image_size, skip)
             return _check_labels(self._opened[key], run).images_at(index)
         except data.DataError as error:
             raise ExperimentError(error.reason) from error
@@ -56,12 +57,12 @@ class TestImages:
             raise ExperimentError(first_line(error).rstrip(".:")) from error
 
 
-def _open_test_split(dataset: str, data_dir: str | None, image_size: Any) -> Split:
+def _open_test_split(dataset: str, data_dir: str | None, image_size: Any, skip_unreadable: bool) -> Split:
     if dataset in STREAMED_DATASETS:
         if not isinstance(image_size, int) or not 0 < image_size <= MAX_IMAGE_SIZE:
             raise ExperimentError(f"its --image-size of {image_size} is not within 1..{MAX_IMAGE_SIZE}")
         source: dict[str, Any] = {"dataset": dataset, "data_dir": data_dir, "image_size": image_size}
-        return DataSource(**source, workers=0).load(SILENT).test
+        return DataSource(**source, workers=0, skip_unreadable=skip_unreadable).load(SILENT).test
     if (spec := DATASETS.get(dataset)) and spec.family != "digits":
         root = expand_user(data_dir) if data_dir else data.default_data_dir()
         if not (root / spec.name).is_dir():

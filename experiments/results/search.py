@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +12,7 @@ from experiments.results.keep import read_finished_runs
 from experiments.results.training_command import changed_flags
 from experiments.runs.reading import MIB, UnreadableError, parse_json, read_bytes
 from experiments.runs.schema import AMOUNT, COUNT, FRACTION, TEXT, read_checked
+from experiments.settings.command import program_of
 from jax_resnet._files import write_text
 
 __all__ = ["Trial", "log_runs", "read_trials"]
@@ -84,7 +85,7 @@ def log_runs(paths: Sequence[Path], log: Path, *, report: Callable[[str], None])
         trial = Trial(
             recipe=settings["recipe"],
             arch=settings["arch"],
-            flags=shlex.join(changed_flags(settings, run.environment.flags or ())),
+            flags=shlex.join(_flags(settings, run.environment.flags or ())),
             seed=settings["seed"],
             val_accuracy=summary.val_accuracy,
             steps=summary.steps,
@@ -97,6 +98,12 @@ def log_runs(paths: Sequence[Path], log: Path, *, report: Callable[[str], None])
     before = log.read_text(encoding="utf-8") if log.exists() else ""
     lines = [json.dumps(dataclasses.asdict(trial)) + "\n" for trial in added]
     write_text(log, before + ("\n" if before and not before.endswith("\n") else "") + "".join(lines))
+
+
+def _flags(settings: Mapping[str, Any], typed: Sequence[str]) -> list[str]:
+    dataset = settings["dataset"]
+    other = [] if dataset == program_of("cifar10")[1] else ["--dataset", dataset]
+    return [*other, *changed_flags(settings, typed)]
 
 
 def _parse(line: bytes) -> Trial:

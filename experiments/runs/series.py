@@ -112,7 +112,7 @@ def sample_std(values: Sequence[float]) -> float:
 
 
 def _evaluated_series(runs: Sequence[Records], quantity: Quantity) -> Series | None:
-    by_epoch = ({record["epoch"]: record for record in records} for records in runs)
+    by_epoch = ({round(record["epoch"], 6): record for record in records} for records in runs)
     series = _mean_over_seeds(by_epoch, quantity)
     if series is None or len(series.epochs) <= MAX_EVALUATIONS:
         return series
@@ -121,29 +121,32 @@ def _evaluated_series(runs: Sequence[Records], quantity: Quantity) -> Series | N
 
 
 def _binned(records: Records, quantity: Quantity, width: float) -> dict[float, dict[str, Any]]:
-    """Means over the images of each stretch of ``width`` epochs, by the stretch's mean epoch."""
+    """Means over the images of each stretch of ``width`` epochs, by the stretch's number."""
     bins: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for record in records:
         bins[int(np.ceil(round(record["epoch"] / width, 6)))].append(record)
-    means = {}
-    for members in bins.values():
+    means: dict[float, dict[str, Any]] = {}
+    for number, members in bins.items():
         weights = [max(record["images"], 1) for record in members]
         name = "loss" if quantity == "loss" else "accuracy"
         epoch = float(np.mean([record["epoch"] for record in members]))
-        means[epoch] = {name: float(np.average([record[name] for record in members], weights=weights))}
+        mean = float(np.average([record[name] for record in members], weights=weights))
+        means[number] = {"epoch": epoch, name: mean}
     return means
 
 
 def _mean_over_seeds(runs: Iterable[dict[float, dict[str, Any]]], quantity: Quantity) -> Series | None:
-    points: dict[float, list[float]] = defaultdict(list)
+    """Over the records that have the same key in each run; a point is where the records are on average."""
+    points: dict[float, list[dict[str, Any]]] = defaultdict(list)
     for records in runs:
-        for epoch, record in records.items():
-            points[round(epoch, 6)].append(_value(record, quantity))
+        for key, record in records.items():
+            points[key].append(record)
     if not points:
         return None
-    epochs = sorted(points)
-    means = [float(np.mean(points[epoch])) for epoch in epochs]
-    stds = [sample_std(points[epoch]) for epoch in epochs]
+    members = [points[key] for key in sorted(points)]
+    values = [[_value(record, quantity) for record in records] for records in members]
+    epochs = [float(np.mean([record["epoch"] for record in records])) for records in members]
+    means, stds = [float(np.mean(some)) for some in values], [sample_std(some) for some in values]
     return Series(np.array(epochs), np.array(means), np.array(stds))
 
 

@@ -82,6 +82,15 @@ class DataSource:
         Raises:
             jax_resnet.data.DataError: It is not available; the message says what helps.
         """
+        try:
+            return self._load(reporter, parts)
+        except PermissionError as error:
+            raise data.DataError(
+                f"{error.filename or self.data_dir} may not be read by this user: change its permissions, or "
+                "name another --data-dir"
+            ) from None
+
+    def _load(self, reporter: Reporter, parts: Sequence[str]) -> Dataset[Split]:
         if not self.is_streamed:
             return data.load(
                 self.dataset,

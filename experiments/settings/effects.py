@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from experiments.program.errors import ConfigError
 from experiments.settings.config import Config
 from experiments.settings.datasets import STREAMED_DATASETS
-from experiments.settings.fields import flag_of, groups_of
+from experiments.settings.fields import flag_of, settings_of
 
 __all__ = ["EFFECTS", "Effect", "Settings", "check_effects"]
 
@@ -49,7 +49,7 @@ def check_effects(config: Config, args: Sequence[str]) -> None:
     Raises:
         ConfigError: Naming the flag, and what gives it an effect.
     """
-    settings = {name: value for _, group in groups_of(config) for name, value in vars(group).items()}
+    settings = settings_of(config)
     flags = [arg.partition("=")[0] for arg in args if arg.startswith("--")]
     typed = {flag.replace("--no-", "--", 1): flag for flag in flags}
     for name, effect in EFFECTS.items():

@@ -20,6 +20,7 @@ __all__ = [
     "is_of_type",
     "rules_of",
     "setting",
+    "settings_of",
 ]
 
 INT64_MAX = 2**63 - 1
@@ -77,6 +78,16 @@ def groups_of(settings: Any) -> Iterator[tuple[str | None, Any]]:
         value = getattr(settings, field.name)
         if dataclasses.is_dataclass(value):
             yield field.name, value
+
+
+def settings_of(settings: Any) -> dict[str, Any]:
+    """The value of every setting, nested ones too, by name."""
+    found: dict[str, Any] = {}
+    for _, group in groups_of(settings):
+        found |= {
+            f.name: getattr(group, f.name) for f in dataclasses.fields(group) if rules_of(f) is not None
+        }
+    return found
 
 
 def check_ranges(settings: Any) -> None:

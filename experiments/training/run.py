@@ -1,15 +1,17 @@
 """One run, start to end: data, training, the test of its checkpoints, the summary."""
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
+import jax
 from absl import logging as absl_logging
 
 from experiments.inference.evaluation import Evaluation
 from experiments.program.compiled import keep_compiled
 from experiments.program.console import Console, format_duration
-from experiments.program.errors import ConfigError, ExperimentError
+from experiments.program.errors import ConfigError, DisagreementError, ExperimentError
 from experiments.program.memory import peak_memory_bytes
 from experiments.program.signals import StopSignals
 from experiments.runs.environment import device, provenance
@@ -18,7 +20,8 @@ from experiments.runs.history import record_resumption, trained_on
 from experiments.runs.records import read_records
 from experiments.runs.series import training_speed
 from experiments.settings.config import Config
-from experiments.settings.resume import check_same, saved_config
+from experiments.settings.fields import settings_of
+from experiments.settings.resume import changeable, check_same, saved_config
 from experiments.training.build import Experiment, build_experiment
 from experiments.training.dtype import resolve_dtype
 from experiments.training.loop import Loop
@@ -45,14 +48,13 @@ def run(config: Config, console: Console) -> dict[str, Any]:
     absl_logging.set_verbosity(absl_logging.ERROR)  # orbax logs every file otherwise
     with open_run(config.workdir, resume=config.run.resume, overwrite=config.run.overwrite) as folder:
         if config.run.resume:
-            if saved_config(folder.path) is None:
-                raise ExperimentError(_why_not_resumed(folder.path))
-            check_same(config, folder.path)
+            broadcast_from_primary(lambda: _check_resumed(config), (ExperimentError, ConfigError))
         elif config.run.overwrite:
             _check_is_run(folder.path)
         experiment = build_experiment(
             config, config.data.load(console), restored=_has_checkpoint(config), say=console.line
         )
+        _check_agreement(config, experiment)
         data = experiment.data
         held_out = f", {len(data.val):,} held out" if data.val else ""
         console.line(
@@ -84,6 +86,26 @@ def run(config: Config, console: Console) -> dict[str, Any]:
     return broadcast_from_primary(lambda: summary)  # when all that process 0 writes is written
 
 
+def _check_agreement(config: Config, experiment: Experiment) -> None:
+    """Checks that all processes train with the same settings on the same images.
+
+    Each orders the images by itself: of another number of them it would make another order, without a word.
+
+    Raises:
+        DisagreementError: This process differs from the first.
+    """
+    settings = {name: value for name, value in settings_of(config).items() if name not in changeable()}
+    settings["training data"] = experiment.data.train.fingerprint
+    mine = json.loads(json.dumps(settings))
+    theirs = broadcast_from_primary(lambda: mine)
+    if different := [name for name in mine if mine[name] != theirs.get(name)]:
+        name = different[0]
+        raise DisagreementError(
+            f"process {jax.process_index()} has another {name} than process 0, {mine[name]} instead of "
+            f"{theirs.get(name)}: start all with the same flags, on the same data"
+        )
+
+
 def _has_checkpoint(config: Config) -> bool:
     """Whether a resumed run goes on from a checkpoint or fails: where there is one, it never starts anew."""
     folder = config.workdir / checkpoint.CHECKPOINTS
@@ -91,6 +113,18 @@ def _has_checkpoint(config: Config) -> bool:
         lambda: config.run.resume and folder.is_dir() and bool(complete_steps(folder))
     )
     return found
+
+
+def _check_resumed(config: Config) -> None:
+    """Checks that there is a run to resume, and that it was begun with these settings.
+
+    Raises:
+        ConfigError: Other settings.
+        ExperimentError: There is no run.
+    """
+    if saved_config(config.workdir) is None:
+        raise ExperimentError(_why_not_resumed(config.workdir))
+    check_same(config, config.workdir)
 
 
 def _why_not_resumed(folder: Path) -> str:

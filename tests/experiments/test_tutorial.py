@@ -48,7 +48,10 @@ def test_the_kept_outputs_are_of_the_weights_that_the_package_ships():
     from jax_resnet.pretrained import read_card
 
     card = read_card("resnet20.cifar10")
-    assert f"on all 10,000, says the card, {card['test_accuracy']:.2%}" in printed(executed(NOTEBOOK))
+    said = printed(executed(NOTEBOOK))
+    assert f"on all 10,000, says the card, {card['test_accuracy']:.2%}" in said
+    for name in ("test_accuracy", "epochs", "seed", "protocol", "command"):
+        assert f"{name:14} {card[name]}\n" in said
 
 
 def test_it_is_small_and_names_no_machine():

@@ -97,10 +97,10 @@ def test_another_class_count_has_a_new_head_on_the_same_network(folder: Path) ->
 
 
 def test_a_head_without_bias_has_a_new_one_drawn_as_the_network_draws_it() -> None:
-    model, variables, card = load_pretrained("airbench94.cifar10", num_classes=4, key=jax.random.key(1))
+    model, variables, card = load_pretrained("airbench95.cifar10", num_classes=4, key=jax.random.key(1))
     (name,) = variables["params"]["head"]
     kernel = variables["params"]["head"][name]
-    assert (name, kernel.shape) == ("kernel", (256, 4))
+    assert (name, kernel.shape) == ("kernel", (384, 4))
     drawn = model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), train=False)["params"]["head"]["kernel"]
     assert np.abs(kernel).max() == pytest.approx(np.abs(drawn).max(), rel=0.05)
     images = card.preprocess(IMAGES)

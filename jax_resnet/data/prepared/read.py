@@ -107,7 +107,7 @@ def _shard_names(info: dict[str, Any], split: dict[str, Any]) -> list[str]:
         template.format(
             DATASET=info["name"],
             SPLIT=split["name"],
-            FILEFORMAT=info["fileFormat"],
+            FILEFORMAT=info.get("fileFormat", "tfrecord"),
             SHARD_INDEX=f"{shard:05d}",
             NUM_SHARDS=f"{count:05d}",
             SHARD_X_OF_Y=f"{shard:05d}-of-{count:05d}",

@@ -9,7 +9,9 @@ from jax_resnet._text import first_line
 from jax_resnet.data.images import ImageError
 from jax_resnet.errors import DataError
 
-__all__ = ["RecordImages", "is_prepared", "read_records"]
+__all__ = ["ARRAY_RECORD", "RecordImages", "forms", "is_prepared", "read_records"]
+
+ARRAY_RECORD = "array_record"
 
 SPLITS = {"train": "train", "validation": "val", "test": "test"}  # TFDS's names and ours
 
@@ -87,16 +89,25 @@ def read_records(folder: Path) -> tuple[dict[str, RecordImages], tuple[str, ...]
     return sources, classes
 
 
-def _check_format(folder: Path) -> None:
-    info = folder / "dataset_info.json"
+def forms(folder: Path) -> list[str]:
+    """The forms in which a prepared data set's records are there, such as "tfrecord" and "array_record".
+
+    Raises:
+        DataError: The folder does not say.
+    """
+    path = folder / "dataset_info.json"
     try:
-        form = json.loads(info.read_text(encoding="utf-8")).get("fileFormat", "tfrecord")
-    except (OSError, ValueError, AttributeError) as error:
-        raise DataError(f"{info} is not a data set's description ({first_line(error)})") from error
-    if form != "array_record":
+        info = json.loads(path.read_text(encoding="utf-8"))
+        return [info.get("fileFormat", "tfrecord"), *info.get("alternativeFileFormats", ())]
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise DataError(f"{path} is not a data set's description ({first_line(error)})") from error
+
+
+def _check_format(folder: Path) -> None:
+    if ARRAY_RECORD not in (found := forms(folder)):
         raise DataError(
-            f"{folder} is in {form} form, which cannot be read record by record: "
-            'prepare it with file_format="array_record"'
+            f"{folder} is in {found[0]} form, which cannot be read record by record: "
+            f'prepare it with file_format="{ARRAY_RECORD}"'
         )
 
 

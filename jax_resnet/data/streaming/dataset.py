@@ -7,7 +7,7 @@ import numpy as np
 
 from jax_resnet.data.dataset import Dataset
 from jax_resnet.data.prepared.read import version_folders
-from jax_resnet.data.streaming.array_record import is_prepared, read_records
+from jax_resnet.data.streaming.array_record import ARRAY_RECORD, forms, is_prepared, read_records
 from jax_resnet.data.streaming.folder import PARTS, read_folder
 from jax_resnet.data.streaming.scan import describe_unreadable, find_unreadable
 from jax_resnet.data.streaming.split import Source, StreamedSplit
@@ -22,14 +22,14 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def find_prepared(data_dir: Path, name: str) -> Path:
-    """The folder of the newest version of a data set that TFDS prepared.
+    """The folder of the newest version of a data set that TFDS prepared, if one is so as ArrayRecord files.
 
     Raises:
-        DataError: No version is there.
+        DataError: No version is there, or the newest has no description.
     """
-    for folder in version_folders(data_dir / name):
-        if is_prepared(folder):
-            return folder
+    found = [folder for folder in version_folders(data_dir / name) if is_prepared(folder)]
+    if found:
+        return next((folder for folder in found if ARRAY_RECORD in forms(folder)), found[0])
     raise DataError(
         f"{name} is not under {data_dir}: prepare it there with tensorflow-datasets, "
         'file_format="array_record", name another --data-dir, or stream --dataset folder'
@@ -96,6 +96,7 @@ def open_streamed(
 
 
 def _without_unreadable(split: StreamedSplit, report: Callable[[str], None]) -> StreamedSplit:
+    report(f"decoding {len(split):,} images to find those that cannot be read ...")
     unreadable = find_unreadable(split.source)
     if not unreadable:
         return split

@@ -165,9 +165,11 @@ class _Part:
         self, classes: Sequence[str], skip_unreadable: bool, report: Callable[[str], None]
     ) -> FolderImages:
         images = self._read_annotated(classes) if self.annotated else self._read_folders(classes)
-        if skip_unreadable and (unreadable := find_unreadable(images)):
-            report(f"{describe_unreadable(list(unreadable.values()), len(images))}; they are left out")
-            images = images.without(unreadable)
+        if skip_unreadable:
+            report(f"decoding {len(images):,} images of {self.name} to find those that cannot be read ...")
+            if unreadable := find_unreadable(images):
+                report(f"{describe_unreadable(list(unreadable.values()), len(images))}; they are left out")
+                images = images.without(unreadable)
         if not len(images):
             raise DataError(f"{self.folder} holds no images{_why(images.skipped)}")
         if self.name == "train":

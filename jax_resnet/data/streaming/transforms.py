@@ -11,6 +11,7 @@ __all__ = ["Box", "center_crop", "random_crop_box", "random_resized_crop"]
 SCALE = (0.08, 1.0)  # the crop's area, as a fraction of the image's
 RATIO = (3 / 4, 4 / 3)  # the crop's width / height
 TRIES = 10
+THINNEST = 64  # long over short side of images that are resized whole
 
 
 class Box(NamedTuple):
@@ -57,6 +58,9 @@ def center_crop(image: Image.Image, size: int) -> np.ndarray:
     An image of mode "L" gives ``(size, size)``.
     """
     width, height = image.size
+    if max(width, height) > THINNEST * min(width, height):  # resized whole it could fill the memory
+        image = _middle(image, THINNEST * min(width, height))
+        width, height = image.size
     short = round(size * 256 / 224)
     if width <= height:
         resized = (short, int(short * height / width))
@@ -66,3 +70,10 @@ def center_crop(image: Image.Image, size: int) -> np.ndarray:
         image = image.resize(resized, Image.Resampling.BILINEAR)
     left, upper = round((resized[0] - size) / 2), round((resized[1] - size) / 2)
     return np.asarray(image.crop((left, upper, left + size, upper + size)))
+
+
+def _middle(image: Image.Image, longest: int) -> Image.Image:
+    """The middle of an image, neither side longer than ``longest`` pixels."""
+    width, height = (min(side, longest) for side in image.size)
+    left, upper = (image.size[0] - width) // 2, (image.size[1] - height) // 2
+    return image.crop((left, upper, left + width, upper + height))

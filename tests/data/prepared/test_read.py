@@ -166,14 +166,15 @@ def test_an_incomplete_other_version_is_passed_over(tiny, tmp_path):
     assert any("3.9.9 is incomplete" in line and "passed over" in line for line in recorder.lines)
 
 
-def test_tfrecord_form_is_passed_over_and_left_alone(tiny, tmp_path):
+@pytest.mark.parametrize("form", [{"fileFormat": "tfrecord"}, {}])  # TFDS's default is not always written
+def test_tfrecord_form_is_passed_over_and_left_alone(tiny, tmp_path, form):
     import tensorflow_datasets as tfds
 
     splits, files = tiny("cifar10")
     folder = tmp_path / "tfds" / "cifar10" / "3.0.2"
     folder.mkdir(parents=True)
     parts = [{"name": name, "shardLengths": ["5"]} for name in ("train", "test")]
-    info = {"name": "cifar10", "fileFormat": "tfrecord", "splits": parts}
+    info = {"name": "cifar10", **form, "splits": parts}
     (folder / "dataset_info.json").write_text(json.dumps(info))
     recorder = helpers.Recorder()
     dataset = data.load("cifar10", data_dir=tmp_path / "tfds", archive=files, reporter=recorder)

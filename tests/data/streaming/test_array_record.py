@@ -11,6 +11,7 @@ from PIL import Image
 
 from jax_resnet.data import DataError
 from jax_resnet.data.splits import hold_out
+from jax_resnet.data.streaming.array_record import forms
 from jax_resnet.data.streaming.dataset import open_streamed
 from jax_resnet.data.streaming.folder import read_folder
 from jax_resnet.data.streaming.scan import find_unreadable
@@ -108,6 +109,9 @@ def test_a_folder_that_is_not_such_a_data_set_is_named(prepared, tmp_path):
     (other / "dataset_info.json").write_text(json.dumps({**info, "fileFormat": "tfrecord"}))
     with pytest.raises(DataError, match=r"5\.1\.0 is in tfrecord form.*prepare it with file_format"):
         open_streamed("x", other, image_size=24, workers=0)
+    both = {**info, "fileFormat": "tfrecord", "alternativeFileFormats": ["array_record"]}
+    (other / "dataset_info.json").write_text(json.dumps(both))
+    assert forms(other) == ["tfrecord", "array_record"]
     (other / "dataset_info.json").write_text("{}")
     with pytest.raises(DataError, match=r"5\.1\.0"):
         open_streamed("x", other, image_size=24, workers=0)

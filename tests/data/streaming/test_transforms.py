@@ -67,3 +67,18 @@ def test_the_center_is_seven_eighths_of_the_short_side(width, height):
     slope = 255 / (73 * max(width, height) / min(width, height))
     np.testing.assert_allclose((line[0] + line[-1]) / 2, 127.5, atol=1 + slope)
     np.testing.assert_allclose(line[-1] - line[0], 63 * slope, atol=2 + slope)
+
+
+@pytest.mark.parametrize("size", [(1, 20_000), (20_000, 1), (3, 9_000)])
+def test_of_a_thin_image_the_middle_is_resized(size, monkeypatch):
+    resized, resize = [], Image.Image.resize
+
+    def watched(image, size, *more):
+        resized.append(size)
+        return resize(image, size, *more)
+
+    monkeypatch.setattr(Image.Image, "resize", watched)
+    pixels = center_crop(Image.new("RGB", size, (10, 20, 30)), 224)
+    assert pixels.shape == (224, 224, 3)
+    assert (pixels == (10, 20, 30)).all()
+    assert max(max(size) for size in resized) <= 64 * 256 + 64

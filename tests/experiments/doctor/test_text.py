@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from experiments.doctor.finding import note, ok, problem
 from experiments.doctor.text import as_json, finding_lines, verdict
 
@@ -36,3 +38,9 @@ def test_json_has_everything():
     assert [finding["status"] for finding in content["findings"]] == ["ok", "note", "problem"]
     assert content["findings"][2]["values"] == {"number": 5}
     assert content["seconds"] == {"a": 1.0}
+
+
+def test_json_has_no_numbers_that_are_none():
+    findings = [problem("a", "wrong", "do 1", deviation=float("nan"), all=[float("inf"), 1.5])]
+    content = json.loads(as_json(findings, {"a": 1.0}), parse_constant=pytest.fail)
+    assert content["findings"][0]["values"] == {"deviation": None, "all": [None, 1.5]}

@@ -174,6 +174,9 @@ def test_protocols_say_what_chose_the_checkpoint(finished: Path) -> None:
     assert (
         protocol_of(everything, 50_000) == "all 50,000 images to train on, the last checkpoint, tested once"
     )
+    assert protocol_of(run, 1000, own_split=True).startswith(
+        f"1,000 images to train on, {run.val_images} others to choose the checkpoint, tested once"
+    )
     assert protocol_of(run._replace(watched=True), 1442).endswith("during training, which chose nothing")
 
 

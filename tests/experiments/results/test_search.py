@@ -60,3 +60,10 @@ def test_a_wrong_line_is_named(tmp_path, line, message):
 
 def test_no_log_is_no_trials(tmp_path):
     assert read_trials(tmp_path / "search.jsonl") == []
+
+
+def test_another_data_set_is_among_the_flags(tmp_path):
+    run = write_run(tmp_path / "run", settings={"data": {"dataset": "cifar100"}})
+    main(["log", str(run), "--out", str(tmp_path / "search.jsonl")])
+    (trial,) = read_trials(tmp_path / "search.jsonl")
+    assert trial.flags.startswith("--dataset cifar100")

@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 
 from experiments.cifar10 import main
-from experiments.program.errors import ConfigError, ExperimentError
+from experiments.program.errors import ConfigError, DisagreementError, ExperimentError
 from jax_resnet import data
 from tests.helpers import run_folders
 
@@ -156,3 +157,27 @@ def test_a_training_that_blows_up_stops_and_says_where(small, tmp_path):
     with pytest.raises(ExperimentError, match=r"not finite at step \d+, epoch 0\.\d+, learning rate 1e\+30"):
         main([*small, "--learning-rate", "1e30", "--schedule", "step", "--workdir", str(tmp_path)])
     assert not (tmp_path / "summary.json").exists()
+
+
+def test_a_process_with_other_data_or_settings_says_so(small, tmp_path, monkeypatch):
+    from experiments.training import run
+
+    def as_if_second(compute, errors=()):
+        value = compute()
+        return {**value, "batch_size": 64} if isinstance(value, dict) and "batch_size" in value else value
+
+    monkeypatch.setattr(run, "broadcast_from_primary", as_if_second)
+    with pytest.raises(
+        DisagreementError, match="another batch_size than process 0, 32 instead of 64: start all"
+    ):
+        main([*small, "--workdir", str(tmp_path / "run")])
+    assert not (tmp_path / "run").exists()
+
+
+def test_without_a_device_there_is_one_line(small, tmp_path):
+    command = [sys.executable, "-m", "experiments.cifar10", *small, "--workdir", str(tmp_path / "run")]
+    environment = {**os.environ, "JAX_PLATFORMS": "none_of_this_name"}
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: JAX finds no device to compute on: ")
+    assert result.stderr.count("\n") == 1
