@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from experiments.inference.config import EvaluateConfig
-from experiments.inference.names import is_pretrained
+from experiments.inference.names import is_pretrained, is_there
 from experiments.program.start import announce, start
 from experiments.settings.fields import from_dict
 from experiments.settings.parser import About, parse_flags
 from experiments.settings.resume import saved_config
-from jax_resnet._files import expand_user
 from jax_resnet.pretrained import read_card
 
 ABOUT = About(
@@ -32,15 +31,8 @@ def trained_on(weights: str) -> dict[str, Any]:
     if run is None:
         return {}
     places = {"data_dir": run.data.data_dir, "archive": run.data.archive}
-    there = {name: place for name, place in places.items() if place and _exists(place)}
+    there = {name: place for name, place in places.items() if place and is_there(place)}
     return {"dataset": run.data.dataset, **there}
-
-
-def _exists(place: str) -> bool:
-    try:
-        return expand_user(place).exists()
-    except OSError:
-        return False
 
 
 def main(args: Sequence[str] | None = None) -> None:

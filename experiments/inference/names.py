@@ -4,15 +4,24 @@ from collections.abc import Callable
 from pathlib import Path
 
 from experiments.program.errors import ConfigError
+from jax_resnet._files import expand_user
 from jax_resnet._text import did_you_mean
 from jax_resnet.pretrained import list_pretrained
 
-__all__ = ["check_exists", "is_pretrained", "say_if_hidden"]
+__all__ = ["check_exists", "is_pretrained", "is_there", "say_if_hidden"]
 
 
 def is_pretrained(name: str) -> bool:
     """Whether this is the name of the package's weights; a file or folder of that name goes before them."""
     return not Path(name).exists() and name in list_pretrained()
+
+
+def is_there(place: str) -> bool:
+    """Whether a path from a run's settings exists on this machine, as far as this user may see."""
+    try:
+        return expand_user(place).exists()
+    except OSError:
+        return False
 
 
 def check_exists(name: str, flag: str) -> None:

@@ -16,10 +16,11 @@ from flax import linen as nn
 from experiments.inference.config import EvaluateConfig, PublishConfig
 from experiments.inference.evaluation import Evaluation, evaluate
 from experiments.inference.finished import FinishedRun, protocol_of, read_finished
+from experiments.inference.names import is_there
 from experiments.program.console import Console
 from experiments.program.errors import ConfigError, ExperimentError
 from jax_resnet import checkpoint
-from jax_resnet._files import expand_user, replacing
+from jax_resnet._files import replacing
 from jax_resnet.checkpoint.finite import check_finite
 from jax_resnet.convert import from_torch, read_state_dict, to_torch, write_state_dict
 from jax_resnet.data import Dataset, Split
@@ -74,8 +75,7 @@ def publish(config: PublishConfig, console: Console) -> Card:
     restored = checkpoint.restore(config.run, which=run.step)
     check_finite(restored.variables)
     trained_in = run.settings.data.data_dir  # of images in a folder, the only place where they are
-    there = trained_in if trained_in and expand_user(trained_in).exists() else None
-    data_dir = config.data_dir or there
+    data_dir = config.data_dir or (trained_in if trained_in and is_there(trained_in) else None)
     source = dataclasses.replace(run.settings.data, data_dir=data_dir, archive=config.archive, mirror=())
     source.check()
     data = source.load(console)

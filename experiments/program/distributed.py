@@ -4,7 +4,7 @@ import os
 import sys
 import traceback
 
-from experiments.program.errors import ConfigError, DisagreementError, ExperimentError, Interrupted
+from experiments.program.errors import ConfigError, ExperimentError, Interrupted
 from jax_resnet._text import first_line
 
 __all__ = ["LOST", "LOST_CODE", "exit_distributed", "init_distributed"]
@@ -66,7 +66,14 @@ def exit_distributed(error: BaseException, message: str | None, code: int | None
 
     from jax_resnet import parallel
 
-    if not jax.distributed.is_initialized() or jax.process_count() == 1:
+    try:
+        alone = not jax.distributed.is_initialized() or jax.process_count() == 1
+    except (
+        RuntimeError
+    ):  # no device, which may be the error itself; the other processes are there all the same
+        print(f"error: {message or error}", file=sys.stderr, flush=True)
+        os._exit(code or 1)
+    if alone:
         return
     if parallel.lost_process(error):
         message, code = LOST, LOST_CODE
@@ -75,7 +82,6 @@ def exit_distributed(error: BaseException, message: str | None, code: int | None
         code = 1
     else:
         shared = isinstance(error, ConfigError | ExperimentError | Interrupted)
-        shared = shared and not isinstance(error, DisagreementError)
         if shared and jax.process_index() > 0:  # process 0 prints it
             message = None
         if message:

@@ -6,7 +6,6 @@ from jax_resnet.errors import JaxResnetError
 
 __all__ = [
     "ConfigError",
-    "DisagreementError",
     "ExperimentError",
     "Interrupted",
     "LaunchError",
@@ -21,10 +20,6 @@ class ConfigError(JaxResnetError):
 
 class ExperimentError(JaxResnetError):
     """A run that cannot start or continue; the message says why and what helps."""
-
-
-class DisagreementError(ExperimentError):
-    """One of several processes has other data or settings than the first; it alone can say so."""
 
 
 class Interrupted(JaxResnetError):  # noqa: N818 - nothing went wrong

@@ -62,7 +62,11 @@ def _open_test_split(dataset: str, data_dir: str | None, image_size: Any, skip_u
         if not isinstance(image_size, int) or not 0 < image_size <= MAX_IMAGE_SIZE:
             raise ExperimentError(f"its --image-size of {image_size} is not within 1..{MAX_IMAGE_SIZE}")
         source: dict[str, Any] = {"dataset": dataset, "data_dir": data_dir, "image_size": image_size}
-        return DataSource(**source, workers=0, skip_unreadable=skip_unreadable).load(SILENT).test
+        return (
+            DataSource(**source, workers=0, skip_unreadable=skip_unreadable)
+            .load(SILENT, parts=("val", "test"))
+            .test
+        )
     if (spec := DATASETS.get(dataset)) and spec.family != "digits":
         root = expand_user(data_dir) if data_dir else data.default_data_dir()
         if not (root / spec.name).is_dir():

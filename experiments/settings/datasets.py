@@ -86,7 +86,7 @@ class DataSource:
             return self._load(reporter, parts)
         except PermissionError as error:
             raise data.DataError(
-                f"{error.filename or self.data_dir} may not be read by this user: change its permissions, or "
+                f"{error.filename or self.data_dir} may not be used by this user: change its permissions, or "
                 "name another --data-dir"
             ) from None
 

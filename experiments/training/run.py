@@ -5,13 +5,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-import jax
+import numpy as np
 from absl import logging as absl_logging
 
 from experiments.inference.evaluation import Evaluation
 from experiments.program.compiled import keep_compiled
 from experiments.program.console import Console, format_duration
-from experiments.program.errors import ConfigError, DisagreementError, ExperimentError
+from experiments.program.errors import ConfigError, ExperimentError
 from experiments.program.memory import peak_memory_bytes
 from experiments.program.signals import StopSignals
 from experiments.runs.environment import device, provenance
@@ -28,7 +28,7 @@ from experiments.training.loop import Loop
 from jax_resnet import checkpoint
 from jax_resnet.checkpoint.steps import complete_steps
 from jax_resnet.errors import CheckpointError
-from jax_resnet.parallel.collectives import broadcast_from_primary
+from jax_resnet.parallel.collectives import allgather_rows, broadcast_from_primary
 
 __all__ = ["run"]
 
@@ -92,18 +92,20 @@ def _check_agreement(config: Config, experiment: Experiment) -> None:
     Each orders the images by itself: of another number of them it would make another order, without a word.
 
     Raises:
-        DisagreementError: This process differs from the first.
+        ExperimentError: One differs from the first; it is raised in all, before anything is written.
     """
     settings = {name: value for name, value in settings_of(config).items() if name not in changeable()}
     settings["training data"] = experiment.data.train.fingerprint
     mine = json.loads(json.dumps(settings))
-    theirs = broadcast_from_primary(lambda: mine)
-    if different := [name for name in mine if mine[name] != theirs.get(name)]:
-        name = different[0]
-        raise DisagreementError(
-            f"process {jax.process_index()} has another {name} than process 0, {mine[name]} instead of "
-            f"{theirs.get(name)}: start all with the same flags, on the same data"
-        )
+    theirs, names = broadcast_from_primary(lambda: mine), sorted(mine)
+    different = [number for number, name in enumerate(names) if mine[name] != theirs.get(name)]
+    first = allgather_rows([np.array([different[0] if different else -1])])
+    for process, number in enumerate(first):
+        if number >= 0:
+            raise ExperimentError(
+                f"process {process} has another {names[number].replace('_', ' ')} than process 0: start all with "
+                "the same flags, on the same data"
+            )
 
 
 def _has_checkpoint(config: Config) -> bool:

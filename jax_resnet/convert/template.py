@@ -35,7 +35,8 @@ def template(model: nn.Module, image_shape: tuple[int, int, int] | None = None) 
 
     Args:
         model: The network.
-        image_shape: ``(height, width, channels)``; by default those of small images.
+        image_shape: ``(height, width, channels)``; by default small images, enlarged where
+            the network needs larger ones.
 
     Raises:
         ModelError: The network cannot take such images.

@@ -225,9 +225,12 @@ def _find_block(name: str, row: Row, overrides: dict[str, Any]) -> Any:
 
 
 def _hashable(name: str, value: Any) -> Any:
-    """Parts and sizes as tuples, so that a network can be a static argument of ``jax.jit``."""
-    several = name in _SEVERAL and isinstance(value, list | set | np.ndarray)
-    return tuple(np.asarray(value).tolist() if isinstance(value, np.ndarray) else value) if several else value
+    """Parts and sizes as tuples or frozen sets: a network can be a static argument of ``jax.jit``."""
+    if isinstance(value, np.ndarray) and (name in _SEVERAL or value.ndim == 0):
+        value = value.tolist()
+    if name in _SEVERAL and isinstance(value, list):
+        return tuple(value)
+    return frozenset(value) if name in _SEVERAL and isinstance(value, set) else value
 
 
 def _with_options(block: Any, options: Mapping[str, Any]) -> Any:

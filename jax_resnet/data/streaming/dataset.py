@@ -25,15 +25,22 @@ def find_prepared(data_dir: Path, name: str) -> Path:
     """The folder of the newest version of a data set that TFDS prepared, if one is so as ArrayRecord files.
 
     Raises:
-        DataError: No version is there, or the newest has no description.
+        DataError: No version is there.
     """
     found = [folder for folder in version_folders(data_dir / name) if is_prepared(folder)]
     if found:
-        return next((folder for folder in found if ARRAY_RECORD in forms(folder)), found[0])
+        return next(filter(_in_records, found), found[0])
     raise DataError(
         f"{name} is not under {data_dir}: prepare it there with tensorflow-datasets, "
         'file_format="array_record", name another --data-dir, or stream --dataset folder'
     )
+
+
+def _in_records(folder: Path) -> bool:
+    try:
+        return ARRAY_RECORD in forms(folder)
+    except DataError:
+        return False
 
 
 def open_streamed(

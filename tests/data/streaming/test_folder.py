@@ -261,8 +261,9 @@ def test_unreadable_images_are_left_out_on_request(damaged):
     assert len(train) == 137
     np.testing.assert_array_equal(np.bincount(train.labels), [69, 68])
     assert find_unreadable(train) == {}
-    assert "3 of 140 images cannot be read" in lines[0]
-    assert lines[0].endswith("; they are left out")
+    assert lines[0] == "decoding 140 images of train to find those that cannot be read ..."
+    assert "3 of 140 images cannot be read" in lines[1]
+    assert lines[1].endswith("; they are left out")
     for file in (damaged / "train/b").iterdir():
         file.write_bytes(b"")
     with pytest.raises(DataError, match="train/b holds no images"):
