@@ -102,9 +102,9 @@ def _check_agreement(config: Config, experiment: Experiment) -> None:
     first = allgather_rows([np.array([different[0] if different else -1])])
     for process, number in enumerate(first):
         if number >= 0:
+            name = names[number].replace("_", " ")
             raise ExperimentError(
-                f"process {process} has another {names[number].replace('_', ' ')} than process 0: start all with "
-                "the same flags, on the same data"
+                f"process {process} has another {name} than process 0: start all with the same flags and data"
             )
 
 
