@@ -58,7 +58,7 @@ def kills(programs: Programs, tries: int, seed: int) -> list[Row]:
 def start_or_resume(workdir: Path) -> list[str]:
     """The flags that a person would use: a folder in which nothing was begun cannot be resumed."""
     begun = (workdir / "config.json").exists() or steps(workdir)
-    return ["--resume", *OFTEN] if begun else ["--overwrite", *FLAGS, *EPOCHS, *OFTEN]
+    return ["--resume", *OFTEN] if begun else [*FLAGS, *EPOCHS, *OFTEN]
 
 
 def kill_once(programs: Programs, workdir: Path, early: bool, rng: random.Random) -> bool:

@@ -184,7 +184,7 @@ def test_protocols_say_what_chose_the_checkpoint(finished: Path) -> None:
 def test_a_run_without_validation_publishes_its_last_checkpoint(
     small: list[str], tmp_path: Path, into: list[str]
 ) -> None:
-    flags = ["--val-size", "0", "--dtype", "bf16", "--epochs", "1", "--scan-layers"]
+    flags = ["--val-size", "0", "--dtype", "bf16", "--epochs", "4", "--scan-layers"]
     train([*small, *flags, "--workdir", str(tmp_path / "run")])
     change(tmp_path / "run" / "config.json", commit="abc")
     publish.main([str(tmp_path / "run"), *into])
