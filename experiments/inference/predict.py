@@ -104,13 +104,12 @@ def load_classifier(config: PredictConfig) -> Classifier:
     )
     trained = network.data
     stem = str(getattr(network.model, "stem", ""))
-    photographs = not trained.get("image_shape") and stem.startswith("imagenet")
+    photographs = bool(config.image_size) or (not trained.get("image_shape") and stem.startswith("imagenet"))
     image_shape = tuple(trained.get("image_shape") or usual_input(network.name, usual.image_shape))
-    if photographs or config.image_size:
+    if photographs:
         size = config.image_size or usual_image_shape(network.name, stem)[0]
         image_shape = (size, size, image_shape[-1])
-    known = not (photographs or config.image_size)
-    spec = DATASETS.get(trained.get("name", config.dataset)) if known else None
+    spec = None if photographs else DATASETS.get(trained.get("name", config.dataset))
     mean, std = config.mean or trained.get("mean"), config.std or trained.get("std")
     if not mean or not std:
         raise ConfigError(

@@ -68,9 +68,8 @@ def exit_distributed(error: BaseException, message: str | None, code: int | None
 
     try:
         alone = not jax.distributed.is_initialized() or jax.process_count() == 1
-    except (
-        RuntimeError
-    ):  # no device, which may be the error itself; the other processes are there all the same
+    except RuntimeError:
+        # No device, which may be the error itself; the other processes are there all the same.
         print(f"error: {message or error}", file=sys.stderr, flush=True)
         os._exit(code or 1)
     if alone:
