@@ -1,5 +1,6 @@
 """What a terminal of any width shows, and what a file gets."""
 
+import contextlib
 import io
 import os
 
@@ -57,21 +58,25 @@ def test_durations_read_as_people_write_them():
         assert format_duration(seconds) == text
 
 
+@contextlib.contextmanager
 def closed_pipe():
     reader, writer = os.pipe()
     os.close(reader)
     console = Console()
     console._rich.file = os.fdopen(writer, "w")
-    return console
+    try:
+        yield console
+    finally:
+        with contextlib.suppress(BrokenPipeError):  # what is left in its buffer finds the pipe broken too
+            console._rich.file.close()
 
 
 def test_a_closed_pipe_ends_the_program_unless_there_is_something_to_save(monkeypatch):
     monkeypatch.setattr(os, "dup2", lambda *descriptors: None)  # standard output is pytest's
-    console = closed_pipe()
-    with console.outliving_its_reader():
+    with closed_pipe() as console, console.outliving_its_reader():
         console.line("nobody reads this")
         assert console.closed
         console.line("nor this")
-    with pytest.raises(SystemExit) as stop:
-        closed_pipe().line("nobody reads this")
+    with pytest.raises(SystemExit) as stop, closed_pipe() as console:
+        console.line("nobody reads this")
     assert stop.value.code == 141
