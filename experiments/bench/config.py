@@ -28,7 +28,7 @@ MODES = {
     "loop": _NETWORKS,
     "epoch": (*_PROGRAMS, "batch_size"),
     "start": (*_PROGRAMS, "batch_size"),
-    "race": (*_PROGRAMS, "recipe", "accuracy"),
+    "race": (*_PROGRAMS, "recipe", "epochs", "accuracy"),
 }
 # Modes that run whole programs on this data, beside PyTorch's.
 PROGRAMS = ("epoch", "start", "race")
@@ -79,6 +79,9 @@ class BenchConfig:
     start: bool = setting(False, "time from the command to the end of the first training step")
     race: bool = setting(False, "train the first network beside a plain PyTorch program to one accuracy")
     recipe: Literal["quick", "fast", "standard"] = setting("quick", "recipe of --race, the same for both")
+    epochs: int | None = setting(
+        None, "epochs of --race, to which its schedule is fitted (default: the recipe's)", at_least=1
+    )
     accuracy: float = setting(0.85, "validation accuracy that --race is for", above=0, at_most=1)
     dataset: Literal["cifar10", "digits"] = setting("cifar10", "data of --epoch, --start and --race")
     out: str | None = setting(None, "JSON file to write the numbers to", metavar="FILE")

@@ -25,9 +25,11 @@ def time_race(config: BenchConfig, console: Console) -> list[Row]:
         ExperimentError: A program failed.
     """
     arch, _ = parse_arch(config.arch[0])
+    flags = ["--arch", arch, *data_flags(config), "--recipe", config.recipe]
+    if config.epochs is not None:
+        flags += ["--epochs", str(config.epochs)]
     rows: list[Row] = []
     for number in range(config.rounds):
-        flags = ["--arch", arch, *data_flags(config), "--recipe", config.recipe]
         with tempfile.TemporaryDirectory() as folder:
             run = Path(folder) / "run"
             ours = ["experiments.cifar10", *flags, "--eval-every", "1", "--seed", str(number)]

@@ -11,6 +11,7 @@ in JSON.
 
 import argparse
 import contextlib
+import dataclasses
 import functools
 import json
 import math
@@ -201,6 +202,7 @@ def main() -> None:
         choices=("quick", "fast", "standard"),
         help="recipe of experiments.cifar10 (default: one epoch at 0.1)",
     )
+    parser.add_argument("--epochs", type=int, help="epochs to train for (default: the recipe's)")
     parser.add_argument("--dtype", choices=("f32", "bf16"), default="f32", help="bf16: by autocast")
     parser.add_argument("--batch-size", type=int, help="images per step (default: the recipe's)")
     parser.add_argument("--dataset", default="cifar10", help="cifar10 or digits: images of 32x32x3")
@@ -210,6 +212,8 @@ def main() -> None:
     flags = parser.parse_args()
 
     config = choose(flags.dataset, flags.recipe, flags.arch) if flags.recipe else ONE_EPOCH
+    optim = dataclasses.replace(config.optim, epochs=flags.epochs or config.optim.epochs)
+    config = dataclasses.replace(config, optim=optim)
     flags.batch_size = flags.batch_size or config.optim.batch_size
     train_loader, val_loader, test_loader = make_loaders(flags, config)
     model: Any = make_network(flags.arch)

@@ -150,6 +150,8 @@ FLAGS = [
     (["--growth", "--image-size", "64"], "not with --growth"),
     (["--growth", "--conv", "xla", "jax"], "--growth takes one --conv, not 2"),
     (["--sweep", "depth"], "--sweep goes with --growth, not with whole training steps"),
+    (["--epochs", "5"], "--epochs goes with --race, not with whole training steps"),
+    (["--race", "--epochs", "0"], "--epochs"),
     (["--accuracy", "0.5"], "--accuracy goes with --race, not with whole training steps"),
     (
         ["--loop", "--conv", "xla"],

@@ -110,8 +110,9 @@ def test_a_race_of_both_programs(tmp_path):
     pytest.importorskip("sklearn", reason="the digits data set is scikit-learn's")
     out = tmp_path / "bench.json"
     flags = ["--race", "--dataset", "digits", "--arch", "resnet8", "--rounds", "1", "--accuracy", "0.2"]
-    main([*flags, "--out", str(out)])
+    main([*flags, "--epochs", "6", "--out", str(out)])
     ours, theirs, ratio = json.loads(out.read_text())["rows"]
+    assert max(ours["epochs"], theirs["epochs"]) <= 6
     assert ours["dtype"] == theirs["dtype"]
     assert min(ours["last validation (%)"], theirs["last validation (%)"]) > 20
     assert ratio["to 20.00% (s)"] > 0
