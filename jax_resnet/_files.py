@@ -3,12 +3,25 @@
 import contextlib
 import errno
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from jax_resnet._text import first_line
 
-__all__ = ["REASONS", "expand_user", "replacing", "why_not_written", "write_bytes", "write_text"]
+__all__ = [
+    "REASONS",
+    "expand_user",
+    "local_path",
+    "refuse_url",
+    "replacing",
+    "why_not_written",
+    "write_bytes",
+    "write_text",
+]
+
+# A scheme has two letters or more, a drive of Windows one; Path makes one slash of two.
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 # Why a file cannot be written, and what to do, by the number of the system's error.
 REASONS = {
@@ -39,11 +52,20 @@ def local_path(path: str | os.PathLike[str]) -> Path:
 
     Raises:
         FileNotFoundError: See ``expand_user``.
+        ValueError: See ``refuse_url``.
+    """
+    refuse_url(path)
+    return expand_user(path).absolute()
+
+
+def refuse_url(path: str | os.PathLike[str]) -> None:
+    """Checks that a path is none of another machine.
+
+    Raises:
         ValueError: It is a URL, which would become a folder of that name here.
     """
-    if "://" in os.fspath(path):
+    if _URL.match(os.fspath(path)):
         raise ValueError(f"{os.fspath(path)} is a URL: name a folder of this machine, or one mounted there")
-    return expand_user(path).absolute()
 
 
 @contextlib.contextmanager

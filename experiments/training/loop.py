@@ -51,7 +51,7 @@ class Loop:
         """Restores the newest readable checkpoint, where there is one.
 
         Raises:
-            jax_resnet.errors.CheckpointError: There are checkpoints, and none can be read.
+            jax_resnet.errors.CheckpointError: There are checkpoints, and none can be read or restored.
             ExperimentError: The training data is not what the checkpoint was trained on.
         """
         self.experiment, self.folder = experiment, folder

@@ -46,7 +46,9 @@ def local_folder(path: str | os.PathLike[str]) -> Path:
     """
     try:
         return local_path(path)
-    except (ValueError, FileNotFoundError) as error:
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: {error.strerror}") from None
+    except ValueError as error:
         raise CheckpointError(str(error)) from None
 
 

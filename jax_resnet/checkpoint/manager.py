@@ -22,6 +22,7 @@ from jax_resnet.checkpoint.steps import (
     complete_steps,
     empty_trash,
     remove_leftovers,
+    set_aside,
 )
 from jax_resnet.checkpoint.writing import VerifiedPath, clean_up, json_text
 from jax_resnet.errors import CheckpointError
@@ -47,7 +48,7 @@ class Checkpointer:
         """Opens ``run/checkpoints``, creates it if needed and removes leftovers of killed saves.
 
         Raises:
-            CheckpointError: The folder cannot be created or read.
+            CheckpointError: The folder cannot be created or read, or ``run`` is a URL.
         """
         quiet_orbax()
         self._folder = items.local_folder(run) / CHECKPOINTS
@@ -122,28 +123,34 @@ class Checkpointer:
     ) -> TrainState | None:
         """Restores the newest state that can be read, laid out as ``like``; None if there is no checkpoint.
 
-        Newer checkpoints, which cannot be read, are deleted: they would be in the way of the next saves.
+        Newer checkpoints would be in the way of the next saves: those whose checksums prove them damaged are
+        deleted, others that cannot be read, this time at least, get the name ``STEP.unreadable``.
 
         Args:
             like: A state of the same network and optimizer; the result has its shardings.
             on_broken: Called with step and reason of each checkpoint that is passed over.
 
         Raises:
-            CheckpointError: There are checkpoints, and none can be read.
+            CheckpointError: There are checkpoints, and none can be read; or one that is whole cannot be
+                restored, be it for want of memory or as a state of another network.
         """
-        steps, reason = broadcast_from_primary(self.steps), ""
+        steps, reason, proven = broadcast_from_primary(self.steps), "", {}
         for step in reversed(steps):
-            reason = self._damage(step)
+            reason, proven[step] = self._inspect(step)
             if not reason:
                 try:
                     state = training_item.restore(self._folder / str(step), like)
                 except Exception as error:  # orbax and tensorstore raise many kinds
                     if lost_process(error):
                         raise
-                    reason = items.orbax_message(error)
-                else:
-                    self._delete([later for later in steps if later > step])
-                    return state
+                    raise CheckpointError(
+                        f"the checkpoint {self._folder / str(step)} is whole, but cannot be restored: "
+                        f"{items.orbax_message(error)}"
+                    ) from error
+                later = [other for other in steps if other > step]
+                self._set_aside([other for other in later if not proven[other]])
+                self._delete([other for other in later if proven[other]])
+                return state
             if on_broken is not None:
                 on_broken(step, reason)
         if steps:
@@ -157,7 +164,7 @@ class Checkpointer:
         A checkpoint without checksums is restored once, and gets checksums if that succeeds.
         """
         steps = broadcast_from_primary(self.steps)
-        return {step: reason for step in steps if (reason := self._damage(step))}
+        return {step: reason for step in steps if (reason := self._inspect(step)[0])}
 
     def position(self, step: int) -> dict[str, Any] | None:
         """The position in the stream of examples at a step; None if the checkpoint has none.
@@ -267,11 +274,24 @@ class Checkpointer:
             del self._accuracies[unsaved]
         self._manager = self._open()
 
-    def _damage(self, step: int) -> str:
-        """What is wrong with a checkpoint, or nothing; a damaged one no longer counts as the best."""
+    def _inspect(self, step: int) -> tuple[str, bool]:
+        """What is wrong with a checkpoint, or nothing, and whether its checksums prove it.
+
+        One with which something is wrong no longer counts as the best.
+        """
         folder = self._folder / str(step)
-        listed, reason = broadcast_from_primary(lambda: [manifest.exists(folder), manifest.damage(folder)])
+
+        def compare() -> list[Any]:
+            try:
+                trouble = manifest.find_damage(folder)
+            except OSError:
+                return [True, manifest.damage(folder), False]
+            # Where the manifest itself is damaged, or lacks a file, what it lists may be whole.
+            return [manifest.exists(folder), trouble, not trouble.startswith(manifest.NAME)]
+
+        listed, reason, proven = broadcast_from_primary(compare)
         if not listed:
+            proven = False
             # In all processes, because orbax makes them wait for one another.
             unread = items.read_whole(folder)
             reason = broadcast_from_primary(lambda: unread)
@@ -280,7 +300,7 @@ class Checkpointer:
                     manifest.write(folder)
         if reason:
             self._accuracies.pop(step, None)
-        return str(reason)
+        return str(reason), bool(proven)
 
     def _add_accuracy(self, step: int, value: float) -> None:
         """Writes the accuracy of a step that was saved before it was known."""
@@ -295,6 +315,26 @@ class Checkpointer:
         self._accuracies[step] = value
         kept = LastTwoAndBest(self._accuracies).keep(self.steps())
         self._delete([other for other in self.steps() if other not in kept])
+
+    def _set_aside(self, steps: Sequence[int]) -> None:
+        """Gives checkpoints, which may be whole, names that are none of a step.
+
+        Raises:
+            CheckpointError: One cannot be renamed.
+        """
+
+        def rename() -> None:
+            for step in steps:
+                try:
+                    set_aside(self._folder, step)
+                except OSError as error:
+                    folder, trouble = self._folder / str(step), why_not_written(error)
+                    raise CheckpointError(f"{folder} cannot be renamed: {trouble}") from None
+
+        if steps:
+            broadcast_from_primary(rename, errors=(CheckpointError,))
+            self._manager.close()
+            self._manager = self._open()  # its own reload reads files that nobody has checked
 
     def _delete(self, steps: Sequence[int]) -> None:
         for step in steps:

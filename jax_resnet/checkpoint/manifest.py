@@ -3,17 +3,20 @@
 import contextlib
 import json
 import os
+import re
 import zlib
 from pathlib import Path
 
 from jax_resnet import _files
 from jax_resnet._text import first_line
 
-__all__ = ["NAME", "add", "damage", "exists", "write"]
+__all__ = ["NAME", "add", "damage", "exists", "find_damage", "write"]
 
 NAME = "manifest.json"
 
 _CHUNK = 1 << 20
+# What macOS, Windows, NFS and FUSE put into folders by themselves.
+_OF_THE_SYSTEM = re.compile(r"\.DS_Store|\._.*|Thumbs\.db|desktop\.ini|\.nfs.*|\.fuse_hidden.*")
 
 
 def exists(folder: Path) -> bool:
@@ -36,28 +39,36 @@ def add(folder: Path, name: str) -> None:
 
 
 def damage(folder: Path, under: str = "") -> str:
+    """What ``find_damage`` finds, or why a file cannot be read, in words."""
+    try:
+        return find_damage(folder, under)
+    except OSError as error:
+        return f"{error.filename or folder} cannot be read: {error.strerror or first_line(error)}"
+
+
+def find_damage(folder: Path, under: str = "") -> str:
     """What differs from the manifest, in words; empty if nothing does or if there is no manifest.
 
     Args:
         folder: A checkpoint.
         under: Checks only files whose names, relative to ``folder``, begin with this.
+
+    Raises:
+        OSError: A file cannot be read, this time at least.
     """
     if not exists(folder):
         return ""
-    try:
-        listing = _read(folder)
-        if listing is None:
-            return f"{NAME} is damaged"
-        for name, (size, checksum) in listing.items():
-            if name.startswith(under) and (trouble := _difference(folder, name, size, checksum)):
-                return trouble
-        # The folders of the items hold nothing but what was written there; a list that lacks some of it
-        # was cut short. A manifest that can vouch for nothing vouches for no checkpoint.
-        items = [name for name in _names(folder) if "/" in name and name.startswith(under)]
-        unlisted = [name for name in items if name not in listing and not name.startswith("metrics/")]
-        return f"{NAME} does not list {unlisted[0]}" if unlisted else ""
-    except OSError as error:
-        return f"{error.filename or folder} cannot be read: {error.strerror or first_line(error)}"
+    listing = _read(folder)
+    if listing is None:
+        return f"{NAME} is damaged"
+    for name, (size, checksum) in listing.items():
+        if name.startswith(under) and (trouble := _difference(folder, name, size, checksum)):
+            return trouble
+    # The folders of the items hold nothing but what was written there; a list that lacks some of it
+    # was cut short. A manifest that can vouch for nothing vouches for no checkpoint.
+    items = [name for name in _names(folder) if "/" in name and name.startswith(under)]
+    unlisted = [name for name in items if name not in listing and not name.startswith("metrics/")]
+    return f"{NAME} does not list {unlisted[0]}" if unlisted else ""
 
 
 def _write(folder: Path, listing: dict[str, tuple[int, int]]) -> None:
@@ -90,9 +101,12 @@ def _is_entry(name: str, entry: object) -> bool:
 
 def _difference(folder: Path, name: str, size: int, checksum: int) -> str:
     file = folder / name
+    try:
+        found = file.stat().st_size  # is_file hides errors of the disk, on some versions
+    except (FileNotFoundError, NotADirectoryError):
+        return f"{name} is missing"
     if not file.is_file():
         return f"{name} is missing"
-    found = file.stat().st_size
     if found != size:
         return f"{name} has {found} bytes, not {size}"
     if _describe(file)[1] != checksum:
@@ -101,8 +115,8 @@ def _difference(folder: Path, name: str, size: int, checksum: int) -> str:
 
 
 def _names(folder: Path) -> list[str]:
-    """Every file under a checkpoint, relative to it."""
-    files = (file for file in folder.rglob("*") if file.is_file())
+    """Every file under a checkpoint, relative to it, but for those of the operating system."""
+    files = (file for file in folder.rglob("*") if file.is_file() and not _OF_THE_SYSTEM.fullmatch(file.name))
     names = sorted(file.relative_to(folder).as_posix() for file in files)
     return [name for name in names if name != NAME and not name.startswith(f".{NAME}")]
 

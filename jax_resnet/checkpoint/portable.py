@@ -16,7 +16,7 @@ from jax_resnet.checkpoint import items, manifest
 from jax_resnet.checkpoint.finite import check_finite
 from jax_resnet.checkpoint.quiet import quiet_orbax
 from jax_resnet.checkpoint.retention import best
-from jax_resnet.checkpoint.steps import CHECKPOINTS, accuracy, complete_steps
+from jax_resnet.checkpoint.steps import CHECKPOINTS, accuracy, complete_steps, remove_leftovers
 from jax_resnet.checkpoint.writing import VerifiedPath, clean_up, json_text
 from jax_resnet.errors import CheckpointError
 from jax_resnet.models import create_model
@@ -54,8 +54,8 @@ def save(path: str | os.PathLike[str], variables: Mapping[str, Any], config: Map
 
     Raises:
         NonFiniteError: The variables hold NaN or infinity.
-        CheckpointError: ``path`` exists or cannot be written, or the config names no network; nothing is
-            left there then.
+        CheckpointError: ``path`` exists, cannot be written or is a URL, or the config names no network;
+            nothing is left there then.
     """
     folder = items.local_folder(path)
     if os.path.lexists(folder):
@@ -66,6 +66,8 @@ def save(path: str | os.PathLike[str], variables: Mapping[str, Any], config: Map
     if not isinstance(named, Mapping) or "name" not in named:
         raise CheckpointError('config["model"] has the arguments of create_model, {"name": NAME} at least')
     quiet_orbax()
+    if folder.parent.is_dir() and jax.process_index() == 0:
+        remove_leftovers(folder.parent, folder.name)  # of a save that was killed
     try:
         with ocp.Checkpointer(
             ocp.CompositeCheckpointHandler(), temporary_path_class=VerifiedPath
@@ -116,7 +118,7 @@ def restore(
         newest one that is not. "last" or a step restores that checkpoint or none.
 
     Raises:
-        CheckpointError: There is no checkpoint or no such step, or the files are damaged.
+        CheckpointError: There is no checkpoint or no such step, the files are damaged, or ``path`` is a URL.
     """
     path = items.local_folder(path)
     if items.is_checkpoint(path):

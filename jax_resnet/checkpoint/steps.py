@@ -1,7 +1,9 @@
 """The step folders of a run: which are complete, what was left behind, which is the best."""
 
 import contextlib
+import itertools
 import math
+import os
 import shutil
 from pathlib import Path
 
@@ -18,6 +20,7 @@ __all__ = [
     "complete_steps",
     "empty_trash",
     "remove_leftovers",
+    "set_aside",
 ]
 
 CHECKPOINTS = "checkpoints"
@@ -56,6 +59,18 @@ def remove_leftovers(folder: Path, name: str = "") -> bool:
 def empty_trash(folder: Path) -> None:
     """Deletes the files of the checkpoints that were moved out of the way."""
     remove_leftovers(folder, _TRASH)
+
+
+def set_aside(folder: Path, step: int) -> None:
+    """Renames the checkpoint of a step to ``STEP.unreadable``, or the first such name that is free.
+
+    Raises:
+        OSError: It cannot be renamed.
+    """
+    name = f"{step}.unreadable"
+    names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+    free = next(name for name in names if not os.path.lexists(folder / name))
+    (folder / str(step)).rename(folder / free)
 
 
 def accuracy(folder: Path) -> float | None:

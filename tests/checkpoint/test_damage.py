@@ -1,7 +1,9 @@
 """Every file of a checkpoint, damaged in every way: named, passed over, and the newest good one used."""
 
+import errno
 import json
 
+import jax.numpy as jnp
 import pytest
 
 from jax_resnet import checkpoint
@@ -137,6 +139,53 @@ def test_a_minute_of_damage_without_checksums(two, tmp_path, name):
         assert "\n" not in message
 
     go_on(check, seconds=15, changes=damages())
+
+
+def test_what_cannot_be_read_this_time_is_set_aside_and_not_lost(run, state, monkeypatch):
+    describe, newest = manifest._describe, run / "checkpoints" / "5"
+
+    def failing(file, sync=False):
+        if newest in file.parents:
+            raise OSError(errno.EIO, "Input/output error", str(file))
+        return describe(file, sync)
+
+    monkeypatch.setattr(manifest, "_describe", failing)
+    passed_over = {}
+    with checkpoint.Checkpointer(run) as checkpointer:
+        assert int(checkpointer.restore(state, on_broken=passed_over.__setitem__).step) == 4
+        assert set(passed_over) == {5}
+        assert passed_over[5].endswith("cannot be read: Input/output error")
+        assert checkpointer.steps() == [2, 4]
+        monkeypatch.undo()
+        assert manifest.damage(newest.with_name("5.unreadable")) == ""
+        checkpointer.save(at(state, 5), CONFIG, 0.65)
+    assert_equal(checkpoint.restore(run, "last").variables, at(state, 5).variables)
+
+
+def test_setting_aside_reads_nothing_that_is_damaged(run, state, monkeypatch):
+    newest = run / "checkpoints" / "5"
+    (newest / manifest.NAME).write_text("[]")  # it proves nothing against the files
+    damage(newest.with_name("4") / "metrics" / "metrics", "empty")
+    with checkpoint.Checkpointer(run) as checkpointer:
+        assert int(checkpointer.restore(state).step) == 2
+        assert checkpointer.steps() == [2]
+    assert {entry.name for entry in newest.parent.iterdir()} == {"2", "5.unreadable"}
+
+
+def test_what_is_whole_but_does_not_fit_is_refused_and_nothing_is_deleted(run, state):
+    with checkpoint.Checkpointer(run) as checkpointer:
+        with pytest.raises(checkpoint.CheckpointError, match=r"checkpoints/5 is whole, but cannot be"):
+            checkpointer.restore(state.replace(params={"another": jnp.zeros(3)}))
+        assert checkpointer.steps() == [2, 4, 5]
+
+
+def test_files_of_the_operating_system_are_no_damage(run):
+    folder = run / "checkpoints" / "5"
+    for name in (".DS_Store", "._metadata", ".nfs0001", "Thumbs.db"):
+        (folder / "state" / name).write_bytes(b"x")
+    assert manifest.damage(folder) == ""
+    (folder / "state" / "more").write_bytes(b"x")
+    assert manifest.damage(folder) == "manifest.json does not list state/more"
 
 
 def test_a_lost_best_checkpoint_is_named_and_the_newest_used(run, state):

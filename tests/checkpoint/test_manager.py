@@ -1,4 +1,5 @@
 import shutil
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -69,6 +70,8 @@ def test_a_url_is_no_folder_here(tmp_path, state, monkeypatch):
     ):
         with pytest.raises(CheckpointError, match="gs://bucket/run is a URL: name a folder of this machine"):
             use("gs://bucket/run")
+        with pytest.raises(CheckpointError, match="gs:/bucket/run is a URL"):
+            use(Path("gs://bucket/run"))
     assert not list(tmp_path.iterdir())
 
 
@@ -176,6 +179,13 @@ def test_a_config_of_another_kind_of_network_is_refused(tmp_path, model, message
         return
     with pytest.raises(checkpoint.CheckpointError, match=message):
         checkpoint.restore(tmp_path / "exported")
+
+
+def test_what_a_killed_save_left_is_not_in_the_way(tmp_path, state):
+    left = tmp_path / "exported.orbax-checkpoint-tmp-whole"
+    (left / "state").mkdir(parents=True)
+    checkpoint.save(tmp_path / "exported", state.variables, CONFIG)
+    assert [path.name for path in tmp_path.iterdir()] == ["exported"]
 
 
 def test_a_portable_checkpoint_round_trips(tmp_path, state):
