@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Iterable
 
-__all__ = ["did_you_mean", "first_line", "natural"]
+__all__ = ["did_you_mean", "first_line", "host_and_port", "natural"]
 
 
 def did_you_mean(name: str, known: Iterable[str], count: int = 2) -> str:
@@ -17,6 +17,18 @@ def first_line(error: BaseException, limit: int = 300) -> str:
     """The first line of an error's message, or its class where the message is empty."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__)[:limit]
+
+
+def host_and_port(address: str) -> tuple[str, int]:
+    """The parts of ``HOST:PORT``; the host of an IPv6 address without its brackets.
+
+    Raises:
+        ValueError: It is not of that form, or the port is not from 1 to 65535.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or not (port.isascii() and port.isdecimal() and len(port) < 6 and 0 < int(port) < 65536):
+        raise ValueError(f"{address} is not HOST:PORT")
+    return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 def natural(name: str) -> str:

@@ -29,10 +29,10 @@ def main(args: Sequence[str] | None = None) -> int:
         if flags.name is None:
             print_names()
             return 0
-        image_shape = usual_image_shape(flags.name, flags.stem)
         model = create_model(
             flags.name, num_classes=flags.num_classes, stem=flags.stem, variant=flags.variant
         )
+        image_shape = usual_image_shape(flags.name, str(getattr(model, "stem", "")))
         size = flags.image_size
         if size is not None:
             if size < 1:

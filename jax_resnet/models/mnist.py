@@ -1,5 +1,6 @@
 """Two small networks for 28x28 digits, as tutorials on residual networks train them."""
 
+import math
 from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any, ClassVar
@@ -84,7 +85,7 @@ class MnistCNN(nn.Module):
         if features:
             return maps
         # Channels first, so that the linear weights are PyTorch's unchanged.
-        x = x.transpose(0, 3, 1, 2).reshape(x.shape[0], -1)
+        x = x.transpose(0, 3, 1, 2).reshape(x.shape[0], math.prod(x.shape[1:]))
         _check_image_size(self, images, x)
         x = self.act(nn.Dense(120, dtype=self.dtype, kernel_init=he_normal, name="dense1")(x))
         x = self.act(nn.Dense(84, dtype=self.dtype, kernel_init=he_normal, name="dense2")(x))
@@ -192,7 +193,7 @@ class MnistPreActResNet(nn.Module):
         if features:
             return maps
         wide = wide_dtype(self.dtype)
-        x = x.reshape(x.shape[0], -1)
+        x = x.reshape(x.shape[0], math.prod(x.shape[1:]))
         _check_image_size(self, images, x)
         x = self.act(nn.Dense(128, dtype=self.dtype, kernel_init=he_normal, name="dense1")(x))
         if self.num_classes == 0:

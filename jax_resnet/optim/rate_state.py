@@ -47,12 +47,22 @@ def with_rate_factor(opt_state: optax.OptState, factor: float) -> optax.OptState
     Raises:
         TrainError: The state has none.
     """
-    factors = _factors(opt_state)
-    if not factors:
+    if not _factors(opt_state):
         raise TrainError("the optimizer's state has no rate_factor")
-    fill = jax.jit(lambda x: jnp.full_like(x, factor), out_shardings=factors[0].sharding)
-    return optax.tree.set(opt_state, rate_factor=fill(factors[0]))
+
+    def fill(old: jax.Array) -> jax.Array:  # each an array of its own: a donated state may hold none twice
+        return jax.jit(lambda x: jnp.full_like(x, factor), out_shardings=old.sharding)(old)
+
+    def replace(node: Any) -> Any:
+        return RateState(fill(node.rate_factor)) if _is_rate_state(node) else node
+
+    return jax.tree.map(replace, opt_state, is_leaf=_is_rate_state)
 
 
 def _factors(opt_state: optax.OptState) -> list[jax.Array]:
-    return [factor for _, factor in optax.tree.get_all_with_path(opt_state, "rate_factor")]
+    nodes = jax.tree.leaves(opt_state, is_leaf=_is_rate_state)
+    return [node.rate_factor for node in nodes if _is_rate_state(node)]
+
+
+def _is_rate_state(node: Any) -> bool:
+    return isinstance(node, RateState)

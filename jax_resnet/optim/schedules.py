@@ -113,8 +113,9 @@ def one_cycle_momentum(
 
 def _two_phases(steps: int, peak_at: float, values: tuple[float, float, float]) -> Schedule:
     """Half a cosine from the first value to the second, and half a cosine to the third."""
-    if steps < 1 or not 0 <= peak_at <= 1:
-        raise TrainError(f"one cycle has steps above 0 and a peak_at from 0 to 1, not {steps} and {peak_at}")
+    _check_steps("one cycle", steps)
+    if not 0 <= peak_at <= 1:
+        raise TrainError(f"peak_at is from 0 to 1, not {peak_at}")
     first, middle, last = values
     turn, end = peak_at * steps - 1, steps - 1
     # Where a phase has no step, its length plays no role but must not be 0.

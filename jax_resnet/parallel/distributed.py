@@ -6,6 +6,8 @@ import time
 
 import jax
 
+from jax_resnet._text import host_and_port
+
 __all__ = ["initialize", "lost_process", "shutdown"]
 
 # Seconds. A lost process is noticed at once where its connections close, else by its missing heartbeat.
@@ -45,10 +47,13 @@ def initialize(
     Raises:
         RuntimeError: Nobody listens at ``coordinator`` within ``timeout``, or JAX cannot find the processes.
             (If process 0 waits in vain for the others, the runtime itself ends the program.)
-        ValueError: JAX cannot find the processes, or arguments are missing.
+        ValueError: ``coordinator`` is not ``HOST:PORT``, JAX cannot find the processes, or arguments are
+            missing.
     """
-    if coordinator is not None and process_id:
-        _wait_for(coordinator, timeout)  # here, because the runtime would end the program with a stack trace
+    if coordinator is not None:
+        host, port = host_and_port(coordinator)
+        if process_id:
+            _wait_for(host, port, timeout)  # because the runtime would end the program with a stack trace
     jax.distributed.initialize(
         coordinator,
         num_processes,
@@ -59,15 +64,11 @@ def initialize(
     )
 
 
-def _wait_for(coordinator: str, timeout: float) -> None:
-    host, _, port = coordinator.rpartition(":")
-    if not host or not (port.isascii() and port.isdigit()):
-        raise ValueError(f"the coordinator is HOST:PORT, not {coordinator}")
-    host = host.removeprefix("[").removesuffix("]")  # of an IPv6 address
+def _wait_for(host: str, port: int, timeout: float) -> None:
     deadline = time.monotonic() + timeout
     while True:
         try:
-            socket.create_connection((host, int(port)), timeout=5).close()
+            socket.create_connection((host, port), timeout=5).close()
             return
         except OSError as error:
             if time.monotonic() > deadline:

@@ -81,7 +81,8 @@ def make_train_step(
     Returns:
         The step. Its metrics: ``loss`` and ``correct`` (sums), ``count``, and ``grad_norm``, the L2 norm
         of the mean loss's gradient; all are from before the update. The correct class of a mixed image is
-        its most probable one. ``learning_rate_scale`` is there where the optimizer's state has it.
+        its most probable one. ``learning_rate_scale`` is there where the optimizer's state has it,
+        the smallest of several.
 
     Raises:
         TrainError: When made: an option out of its range. When traced: it does not divide the batch, there

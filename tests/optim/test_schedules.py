@@ -109,9 +109,17 @@ def test_one_cycle_of_a_phase_without_steps_is_finite(steps, peak_at):
     assert float(found.max()) <= 0.3 * (1 + 1e-6)
 
 
-@pytest.mark.parametrize(("steps", "peak_at"), [(0, 0.3), (-1, 0.3), (10, -0.1), (10, 1.1)])
-def test_one_cycle_that_cannot_be_is_refused(steps, peak_at):
-    with pytest.raises(ValueError, match="one cycle has steps above 0 and a peak_at from 0 to 1"):
+@pytest.mark.parametrize(
+    ("steps", "peak_at", "message"),
+    [
+        (0, 0.3, "one cycle has at least one step, not 0"),
+        (-1, 0.3, "one cycle has at least one step, not -1"),
+        (10, -0.1, "peak_at is from 0 to 1, not -0.1"),
+        (10, 1.1, "peak_at is from 0 to 1, not 1.1"),
+    ],
+)
+def test_one_cycle_that_cannot_be_is_refused(steps, peak_at, message):
+    with pytest.raises(ValueError, match=message):
         optim.one_cycle(0.3, steps, peak_at=peak_at)
 
 

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from jax_resnet import parallel
+from jax_resnet._text import host_and_port
 from jax_resnet.parallel import collectives, distributed
 
 # Taken from runs of two processes on CPU, one of which was killed; NCCL's from JAX on GPUs.
@@ -47,10 +48,13 @@ def test_if_nobody_listens_the_error_says_so():
     assert not jax.distributed.is_initialized()
 
 
-@pytest.mark.parametrize("coordinator", ["localhost", "localhost:", ":1234", "localhost:http"])
-def test_an_address_without_host_or_port_is_refused(coordinator):
-    with pytest.raises(ValueError, match=f"the coordinator is HOST:PORT, not {coordinator}"):
-        parallel.initialize(coordinator, 2, 1)
+@pytest.mark.parametrize("process", [0, 1])
+@pytest.mark.parametrize(
+    "coordinator", ["localhost", "localhost:", ":1234", "localhost:http", "localhost:70000"]
+)
+def test_an_address_without_host_or_port_is_refused(coordinator, process):
+    with pytest.raises(ValueError, match=f"{coordinator} is not HOST:PORT"):
+        parallel.initialize(coordinator, 2, process)
 
 
 def test_the_brackets_of_an_ipv6_address_are_not_part_of_the_host(monkeypatch):
@@ -58,7 +62,7 @@ def test_the_brackets_of_an_ipv6_address_are_not_part_of_the_host(monkeypatch):
     monkeypatch.setattr(
         distributed.socket, "create_connection", lambda at, timeout: asked.append(at) or Open()
     )
-    distributed._wait_for("[::1]:1234", 1.0)
+    distributed._wait_for(*host_and_port("[::1]:1234"), 1.0)
     assert asked == [("::1", 1234)]
 
 

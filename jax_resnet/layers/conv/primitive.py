@@ -69,7 +69,7 @@ def _batch(
         if dim is None:
             return jnp.tile(v, count)
         v = jnp.moveaxis(v, dim, -2)
-        return v.reshape(*v.shape[:-2], -1)
+        return v.reshape(*v.shape[:-2], v.shape[-2] * v.shape[-1])
 
     y = bind_conv(
         channels_side_by_side(a, a_dim),
@@ -78,7 +78,7 @@ def _batch(
         spec._replace(groups=spec.groups * count),
         implementation,
     )
-    return y.reshape(*y.shape[:-1], count, -1), y.ndim - 1
+    return y.reshape(*y.shape[:-1], count, y.shape[-1] // count), y.ndim - 1
 
 
 def _plain(

@@ -6,8 +6,8 @@
 // (tiles, channels) with (channels, features). A transform back makes results of the 16 points of the product.
 // The input gradient is the same convolution with other weights; the weight gradient has the transposed steps.
 //
-// Tiles are processed in blocks whose points stay in the processor's caches. The number of threads decides whether
-// this is faster than a direct convolution (`IsFast`), but no bit of a result.
+// Tiles are processed in blocks whose points stay in the processor's caches. The number of threads changes no bit of
+// a result, but decides whether this is faster than a direct convolution (`IsFast`), which rounds otherwise.
 
 #ifndef JAX_RESNET_WINOGRAD_H_
 #define JAX_RESNET_WINOGRAD_H_

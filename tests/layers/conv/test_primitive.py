@@ -67,6 +67,11 @@ def test_second_derivatives():
     assert_same(jax.jit(over_reverse(ours))(X, W), jax.jit(over_reverse(reference))(X, W))
 
 
+def test_several_kernels_of_an_empty_batch():
+    x, w = jnp.zeros((0, *X.shape[1:])), jnp.stack([W, W])
+    assert jax.vmap(ours, (None, 0))(x, w).shape == jax.vmap(reference, (None, 0))(x, w).shape
+
+
 @pytest.mark.parametrize("axes", [(0, None), (None, 0), (0, 0), (3, 1)])
 def test_vmap(axes):
     arrays = [
