@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jax_resnet._files import expand_user
+from jax_resnet._files import local_path
 from jax_resnet.data.dataset import ArrayDataset, Dataset, Splits, channel_statistics
 from jax_resnet.data.locks import prepare_lock
 from jax_resnet.data.prepared.cache import cache_path, read_cache, write_cache
@@ -18,14 +18,32 @@ from jax_resnet.data.reporter import SILENT, PlainReporter, Reporter
 from jax_resnet.data.sources import digits, find
 from jax_resnet.errors import DataError
 
-__all__ = ["default_data_dir", "load"]
+__all__ = ["data_folder", "default_data_dir", "load"]
 
 _LIBRARIES = ("tensorflow_datasets", "array_record", "PIL", "pooch")
 
 
 def default_data_dir() -> Path:
-    """TFDS's own default: ``TFDS_DATA_DIR``, else ``~/tensorflow_datasets``."""
-    return expand_user(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
+    """TFDS's own default: ``TFDS_DATA_DIR``, else ``~/tensorflow_datasets``.
+
+    Raises:
+        DataError: It is a URL, or in a home folder that is not known.
+    """
+    return data_folder(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
+
+
+def data_folder(path: str | os.PathLike[str]) -> Path:
+    """The path of a folder of data sets on this machine.
+
+    Raises:
+        DataError: It is a URL, or in a home folder that is not known.
+    """
+    try:
+        return local_path(path)
+    except FileNotFoundError as error:
+        raise DataError(f"{os.fspath(path)}: {error.strerror}") from None
+    except ValueError as error:
+        raise DataError(str(error)) from None
 
 
 def load(
@@ -67,7 +85,7 @@ def load(
         if archive is not None:
             raise DataError("the digits come with scikit-learn, not from an archive: leave --archive out")
         return digits.load(spec)
-    root = default_data_dir() if data_dir is None else expand_user(data_dir)
+    root = default_data_dir() if data_dir is None else data_folder(data_dir)
     if archive is not None:
         _check_libraries(spec)
     # Before anything else, so that a wrong archive fails even where the data set is already prepared.

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,6 +69,3 @@ def _remove_leftovers(folder: Path) -> None:
             shutil.rmtree(leftover, ignore_errors=True)
         else:
             leftover.unlink(missing_ok=True)
-    for draft in folder.glob(".*.tmp"):  # a cache half written; it needs no lock, so it may be in the making
-        if time.time() - draft.stat().st_mtime > 3600:
-            draft.unlink(missing_ok=True)

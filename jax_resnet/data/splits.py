@@ -34,28 +34,27 @@ def hold_out(split: SplitT, size: int, seed: int) -> tuple[SplitT, SplitT]:
     labels = split.labels
     if labels is None:
         labels = np.zeros(len(split), np.int32)
-    classes = int(labels.max()) + 1
+    counts = np.bincount(labels)
+    classes, smallest = len(counts), int(counts.min())
+    if not smallest:
+        raise ValSizeError(
+            f"a validation set takes its images from every class, and class {counts.argmin()} has no "
+            "training image: renumber the classes without it, or hold nothing out",
+            size=size,
+        )
     sizes = np.full(classes, size // classes)
     sizes[rng.permutation(classes)[: size % classes]] += 1
-    held_out = [_choose(labels, label, count, size, rng) for label, count in enumerate(sizes)]
+    if len(short := np.flatnonzero(sizes >= counts)):
+        most = classes * (smallest - 1)
+        advice = f"hold out at most {most}" if most else "hold nothing out, or drop classes of one example"
+        raise ValSizeError(
+            f"a validation set of {size} takes {sizes[short[0]]} of the {counts[short[0]]} examples of class "
+            f"{short[0]}: {advice}",
+            size=size,
+        )
+    held_out = [
+        rng.choice(np.flatnonzero(labels == label), count, replace=False) for label, count in enumerate(sizes)
+    ]
     chosen = np.zeros(len(split), bool)
     chosen[np.concatenate(held_out)] = True
     return split.take(~chosen), split.take(chosen)
-
-
-def _choose(labels: np.ndarray, label: int, count: int, size: int, rng: np.random.Generator) -> np.ndarray:
-    members = np.flatnonzero(labels == label)
-    if not len(members):
-        raise ValSizeError(
-            f"a validation set takes its images from every class, and class {label} has no training image: "
-            "renumber the classes without it, or hold nothing out",
-            size=size,
-        )
-    if count >= len(members):
-        classes = int(labels.max()) + 1
-        raise ValSizeError(
-            f"a validation set of {size} takes {count} of the {len(members)} examples of class {label}: "
-            f"hold out fewer than {classes * len(members)}",
-            size=size,
-        )
-    return rng.choice(members, count, replace=False)

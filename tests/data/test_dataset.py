@@ -106,8 +106,9 @@ def test_a_held_out_set_is_balanced_disjoint_and_seeded(size):
 
 @pytest.mark.parametrize("size", [200, 201, 1000])
 def test_a_validation_set_must_leave_something_to_train_on(size):
-    with pytest.raises(ValueError, match="hold out fewer than 200"):
+    with pytest.raises(ValueError, match="hold out at most 190"):
         hold_out(numbered(200), size, seed=0)
+    assert len(hold_out(numbered(200), 190, seed=0)[0]) == 10
 
 
 @pytest.mark.parametrize("size", [0, -3])

@@ -1,6 +1,8 @@
 """A cache of the decoded arrays of a prepared data set in one file, for a start within a second."""
 
+import contextlib
 import json
+import time
 import zipfile
 from pathlib import Path
 
@@ -13,6 +15,8 @@ from jax_resnet.data.registry import DatasetSpec
 __all__ = ["cache_path", "read_cache", "write_cache"]
 
 _FORMAT = 1
+# The age after which a draft is a killed process's; a younger one may be in the making.
+_DRAFT_SECONDS = 3600
 
 
 def cache_path(folder: Path) -> Path:
@@ -37,6 +41,10 @@ def write_cache(path: Path, dataset: ArrayDataset, fingerprint: str) -> None:
         arrays[f"{name}_images"], arrays[f"{name}_labels"] = split.images, split.labels
         if split.coarse_labels is not None:
             arrays[f"{name}_coarse_labels"] = split.coarse_labels
+    for left in path.parent.glob(f".{path.name}.*.tmp"):  # by a process that was killed, if it is old
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > _DRAFT_SECONDS:
+                left.unlink()
     with replacing(path) as draft, draft.open("wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
 

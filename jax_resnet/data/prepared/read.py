@@ -59,7 +59,7 @@ def find_complete(data_dir: Path, spec: DatasetSpec, reporter: Reporter) -> Prep
         The newest complete version; None where there is none.
 
     Raises:
-        DataError: Only a broken one is there, in the place where ours would go.
+        DataError: Only a broken one is there, in a place where ours would go.
     """
     useless = []
     for folder in version_folders(data_dir / spec.name):
@@ -67,8 +67,10 @@ def find_complete(data_dir: Path, spec: DatasetSpec, reporter: Reporter) -> Prep
             return _inspect(folder, spec)
         except DataError as error:
             useless.append((folder, error))
+    root = data_dir / spec.name
+    ours = (root / spec.version, root / "array_record" / spec.version)
     for folder, reason in useless:
-        if folder == data_dir / spec.name / spec.version and not isinstance(reason, _OtherFormError):
+        if folder in ours and not isinstance(reason, _OtherFormError):
             raise DataError(f"{reason}; {_ADVICE}")
         reporter.line(f"{reason}: passed over")
     return None

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 from urllib.parse import urlsplit
 
 from jax_resnet._text import first_line
@@ -82,9 +83,18 @@ def download(url: str, folder: Path, reporter: Reporter, patience: Patience | No
         stack.callback(logger.setLevel, logger.level)
         logger.setLevel(logging.WARNING)
         bar = _Bar(f"{name} (bytes)", reporter, stack, patience)
-        fetcher = pooch.HTTPDownloader(progressbar=bar, timeout=_TIMEOUT, chunk_size=bar.chunk_size)
+        # Not compressed on the way: the length that the host gives is that of what is written.
+        headers = {"Accept-Encoding": "identity"}
+        fetcher = pooch.HTTPDownloader(
+            progressbar=bar, timeout=_TIMEOUT, chunk_size=bar.chunk_size, headers=headers
+        )
+
+        def fetch(url: str, output_file: str, pooch: object) -> None:
+            with open(output_file, "wb") as file:
+                fetcher(url, _Counted(file, bar), pooch)
+
         try:
-            file = pooch.retrieve(url, known_hash=None, fname=name, path=folder, downloader=fetcher)
+            file = pooch.retrieve(url, known_hash=None, fname=name, path=folder, downloader=fetch)
         except requests.RequestException as error:
             raise explain(error) from error
         except ValueError as error:
@@ -103,11 +113,31 @@ def explain(error: Exception) -> DataError:
 
     if isinstance(error, requests.HTTPError):
         return NotFoundError(str(error).split(" for url")[0])
+    if isinstance(error, requests.exceptions.SSLError):
+        untrusted = "CERTIFICATE_VERIFY_FAILED" in str(error)
+        what = "its certificate is not trusted here" if untrusted else "no secure connection"
+        return DataError(f"cannot connect: {what} ({first_line(error)})")
+    if isinstance(error, requests.exceptions.ProxyError):
+        return DataError(f"cannot connect through the proxy ({first_line(error)})")
     if isinstance(error, requests.Timeout):
         return DataError("the host does not answer")
     if isinstance(error, requests.ConnectionError | requests.exceptions.ChunkedEncodingError):
         return DataError("cannot connect, or the connection broke")
     return DataError(first_line(error))
+
+
+class _Counted:
+    """A file that tells a bar what is written to it: pooch's own counts are of chunks of a nominal size."""
+
+    def __init__(self, file: IO[bytes], bar: "_Bar") -> None:
+        self._file, self._bar = file, bar
+
+    def write(self, content: bytes) -> int:
+        self._bar.count(len(content))
+        return self._file.write(content)
+
+    def flush(self) -> None:
+        self._file.flush()
 
 
 class _Bar:
@@ -130,14 +160,20 @@ class _Bar:
         self.total = 0
 
     def update(self, n: int) -> None:
+        pass  # see ``_Counted``
+
+    def count(self, n: int) -> None:
+        """Counts bytes that are about to be written.
+
+        Raises:
+            TooSlowError: See ``download``.
+            DataError: They are too many.
+        """
         if self._advance is None:
             progress = self._reporter.progress(self._description, self.total or None)
             self._advance = self._stack.enter_context(progress)
-        # pooch counts the last chunk as a whole one, and then everything once more.
-        n = min(n, self.total - self._done) if self.total else n
-        if n > 0:
-            self._advance(n)
-            self._done += n
+        self._advance(n)
+        self._done += n
         if max(self._done, self.total) > _MAX_BYTES:
             raise DataError(f"the host sends more than {_MAX_BYTES:,} bytes")
         self._give_up_if_slow()

@@ -9,7 +9,7 @@ from jax_resnet.data.dataset import Dataset
 from jax_resnet.data.prepared.read import version_folders
 from jax_resnet.data.streaming.array_record import ARRAY_RECORD, forms, is_prepared, read_records
 from jax_resnet.data.streaming.folder import PARTS, read_folder
-from jax_resnet.data.streaming.scan import describe_unreadable, find_unreadable
+from jax_resnet.data.streaming.scan import report_unreadable
 from jax_resnet.data.streaming.split import Source, StreamedSplit
 from jax_resnet.errors import DataError
 
@@ -22,7 +22,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def find_prepared(data_dir: Path, name: str) -> Path:
-    """The folder of the newest version of a data set that TFDS prepared, if one is so as ArrayRecord files.
+    """The folder of a data set that TFDS prepared: the newest version as ArrayRecord files, else the newest.
 
     Raises:
         DataError: No version is there.
@@ -66,7 +66,7 @@ def open_streamed(
         parts: The splits that are needed. Without "train" the test split is also the training split; where
             "train" alone is named, it is also the test split.
         skip_unreadable: Whether to decode every image first and to leave out those that cannot be.
-        report: Called with one line each about what is left out.
+        report: Called with one line each about what is left out, and before a split is decoded.
 
     Returns:
         The data set, with ImageNet's mean and standard deviation.
@@ -86,7 +86,7 @@ def open_streamed(
         for part, source in splits.items()
     }
     if skip_unreadable and is_prepared(folder):
-        opened = {part: _without_unreadable(split, report) for part, split in opened.items()}
+        opened = {part: _readable(split, part, report) for part, split in opened.items()}
     for_test = [part for part in ("test", "val", "train") if part in opened]
     if not for_test:
         raise DataError(f"{folder} has no {' and no '.join(parts)}")
@@ -102,12 +102,7 @@ def open_streamed(
     )
 
 
-def _without_unreadable(split: StreamedSplit, report: Callable[[str], None]) -> StreamedSplit:
-    report(f"decoding {len(split):,} images to find those that cannot be read ...")
-    unreadable = find_unreadable(split.source)
-    if not unreadable:
-        return split
-    report(f"{describe_unreadable(list(unreadable.values()), len(split))}; they are left out")
+def _readable(split: StreamedSplit, name: str, report: Callable[[str], None]) -> StreamedSplit:
     readable = np.ones(len(split), bool)
-    readable[list(unreadable)] = False
+    readable[list(report_unreadable(split.source, name, report))] = False
     return split.take(readable)

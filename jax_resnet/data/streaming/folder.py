@@ -17,7 +17,7 @@ import numpy as np
 from jax_resnet._text import did_you_mean
 from jax_resnet.data.images import ImageError
 from jax_resnet.data.streaming.listing import list_images, subfolders
-from jax_resnet.data.streaming.scan import describe_unreadable, find_unreadable
+from jax_resnet.data.streaming.scan import report_unreadable
 from jax_resnet.errors import DataError
 
 __all__ = ["FolderImages", "read_folder"]
@@ -93,8 +93,8 @@ def read_folder(
         parts: The splits to read: all of them, or without "train", which then need not be there.
         skip_unreadable: Whether to decode every image first (see ``find_unreadable``) and to leave out those
             that cannot be.
-        report: Called with one line each about the files that are skipped, and about classes of which a
-            split has no images.
+        report: Called with one line each about the files that are skipped, about classes of which a split has
+            no images, and before a split is decoded.
 
     Returns:
         The splits by name ("train", "val", "test"), and the names of the classes: train's class folders,
@@ -166,10 +166,7 @@ class _Part:
     ) -> FolderImages:
         images = self._read_annotated(classes) if self.annotated else self._read_folders(classes)
         if skip_unreadable:
-            report(f"decoding {len(images):,} images of {self.name} to find those that cannot be read ...")
-            if unreadable := find_unreadable(images):
-                report(f"{describe_unreadable(list(unreadable.values()), len(images))}; they are left out")
-                images = images.without(unreadable)
+            images = images.without(report_unreadable(images, self.name, report))
         if not len(images):
             raise DataError(f"{self.folder} holds no images{_why(images.skipped)}")
         if self.name == "train":

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from jax_resnet.data.images import ImageError, decode_image
 
-__all__ = ["describe_unreadable", "find_unreadable"]
+__all__ = ["describe_unreadable", "find_unreadable", "report_unreadable"]
 
 PER_THREAD = 64  # images handed to each thread at a time: a million futures at once would fill the memory
 NAMED = 5
@@ -58,6 +58,16 @@ def find_unreadable(
             errors = zip(some, pool.map(check, some), strict=True)
             unreadable |= {index: error for index, error in errors if error is not None}
             progress(len(some))
+    return unreadable
+
+
+def report_unreadable(
+    images: EncodedImages, split: str, report: Callable[[str], None]
+) -> dict[int, ImageError]:
+    """``find_unreadable``, and a line before and after it for people, which name the split."""
+    report(f"decoding {len(images):,} images of {split} to find those that cannot be read ...")
+    if unreadable := find_unreadable(images):
+        report(f"{describe_unreadable(list(unreadable.values()), len(images))}; they are left out")
     return unreadable
 
 

@@ -1,10 +1,10 @@
 """What is stored: in TFDS layout for anyone to read, in the original order, never used when damaged."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -187,6 +187,23 @@ def test_tfrecord_form_is_passed_over_and_left_alone(tiny, tmp_path, form):
     assert recorder.lines == []
     beside = tmp_path / "tfds" / "cifar10" / "array_record" / "3.0.2"
     assert len(tfds.builder_from_directory(beside).as_data_source("train")) == helpers.TRAIN
+    next(beside.glob("*-train.array_record-*")).unlink()  # found before anything is fetched again
+    with pytest.raises(data.DataError, match=r"array_record/3\.0\.2.*delete that folder"):
+        data.load("cifar10", data_dir=tmp_path / "tfds", archive=files)
+
+
+def test_drafts_of_killed_processes_are_removed(tiny, tmp_path):
+    _, files = tiny("cifar10")
+    folder = tmp_path / "tfds" / "cifar10"
+    data.load("cifar10", data_dir=folder.parent, archive=files)
+    (folder / "jax_resnet_decoded.npz").unlink()
+    old, young = (folder / f".jax_resnet_decoded.npz.{number}.tmp" for number in (1, 2))
+    for draft in (old, young):
+        draft.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    data.load("cifar10", data_dir=folder.parent, download=False)
+    assert (folder / "jax_resnet_decoded.npz").exists()
+    assert (old.exists(), young.exists()) == (False, True)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "emptied", "replaced"])
@@ -309,8 +326,13 @@ def finish(child):
 def test_processes_preparing_at_once_do_not_disturb_each_other(tiny, tmp_path):
     splits, files = tiny("cifar10")
     children = [start_child(tmp_path / "tfds", files) for _ in range(3)]
-    for child in children:
-        finish(child)
+    try:
+        for child in children:
+            finish(child)
+    finally:
+        for child in children:
+            child.kill()
+            child.communicate()
     helpers.assert_same(data.load("cifar10", data_dir=tmp_path / "tfds", download=False), splits)
     there = {path.name for path in (tmp_path / "tfds" / "cifar10").iterdir()}
     assert there == {"3.0.2", "jax_resnet_decoded.npz", ".preparing.lock"}
@@ -319,9 +341,7 @@ def test_processes_preparing_at_once_do_not_disturb_each_other(tiny, tmp_path):
 def test_a_warm_start_is_light(tiny, tmp_path):
     _, files = tiny("cifar10")
     data.load("cifar10", data_dir=tmp_path / "tfds", archive=files)
-    start = time.monotonic()
     assert finish(start_child(tmp_path / "tfds")) == []
-    assert time.monotonic() - start < 3
 
 
 def test_a_cold_start_needs_no_tensorflow(tiny, tmp_path):

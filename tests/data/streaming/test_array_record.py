@@ -12,7 +12,7 @@ from PIL import Image
 from jax_resnet.data import DataError
 from jax_resnet.data.splits import hold_out
 from jax_resnet.data.streaming.array_record import forms
-from jax_resnet.data.streaming.dataset import open_streamed
+from jax_resnet.data.streaming.dataset import find_prepared, open_streamed
 from jax_resnet.data.streaming.folder import read_folder
 from jax_resnet.data.streaming.scan import find_unreadable
 from jax_resnet.data.streaming.transforms import center_crop
@@ -109,15 +109,29 @@ def test_a_folder_that_is_not_such_a_data_set_is_named(prepared, tmp_path):
     (other / "dataset_info.json").write_text(json.dumps({**info, "fileFormat": "tfrecord"}))
     with pytest.raises(DataError, match=r"5\.1\.0 is in tfrecord form.*prepare it with file_format"):
         open_streamed("x", other, image_size=24, workers=0)
-    both = {**info, "fileFormat": "tfrecord", "alternativeFileFormats": ["array_record"]}
-    (other / "dataset_info.json").write_text(json.dumps(both))
-    assert forms(other) == ["tfrecord", "array_record"]
     (other / "dataset_info.json").write_text("{}")
     with pytest.raises(DataError, match=r"5\.1\.0"):
         open_streamed("x", other, image_size=24, workers=0)
     (other / "dataset_info.json").write_text("not json")
     with pytest.raises(DataError, match=r"dataset_info\.json is not a data set's description"):
         open_streamed("x", other, image_size=24, workers=0)
+
+
+def test_records_beside_another_form_are_read_and_versions_with_records_come_first(prepared, tmp_path):
+    info = json.loads((prepared / "dataset_info.json").read_text())
+    newer = tmp_path / "photographs" / "6.0.0"
+    newer.mkdir(parents=True)
+    (newer / "dataset_info.json").write_text(json.dumps({**info, "fileFormat": "tfrecord"}))
+    assert find_prepared(tmp_path, "photographs") == newer
+    both = tmp_path / "photographs" / "5.1.0"
+    shutil.copytree(prepared, both)
+    about = {**info, "fileFormat": "tfrecord", "alternativeFileFormats": ["array_record"]}
+    (both / "dataset_info.json").write_text(json.dumps(about))
+    assert forms(both) == ["tfrecord", "array_record"]
+    assert find_prepared(tmp_path, "photographs") == both
+    dataset = open_streamed("photographs", both, image_size=24, workers=0)
+    with closing(dataset.train.train_batches(4, seed=0)) as batches:
+        assert next(batches)["image"].shape == (4, 24, 24, 3)
 
 
 def test_damaged_records_are_found_by_a_scan(prepared):
