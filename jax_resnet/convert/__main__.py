@@ -11,7 +11,7 @@ from typing import Any
 from flax import linen as nn
 
 from jax_resnet._cli import FlagParser, UsageError, run_command
-from jax_resnet._files import REASONS
+from jax_resnet._files import REASONS, refuse_url
 from jax_resnet.convert.files import check_suffix, is_weights_name, read_weights, write_state_dict
 from jax_resnet.convert.keys import check_style
 from jax_resnet.convert.state import count_classes, find_style, from_torch, to_torch
@@ -98,7 +98,7 @@ def main(args: list[str] | None = None) -> int:
     try:
         command = parse(args)
         arguments = check(command)
-    except (UsageError, ValueError, TypeError) as error:
+    except (UsageError, ValueError, TypeError, OSError) as error:
         return fail(error, 2)
     try:
         convert(command, arguments)
@@ -131,6 +131,7 @@ def check(command: Conversion) -> dict[str, Any]:
     """
     source, target = command.source, command.target
     for path in (source, target):
+        refuse_url(path)
         if not is_folder(path):
             check_suffix(path)
     if not source.exists():

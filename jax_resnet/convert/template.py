@@ -16,7 +16,8 @@ __all__ = ["Path", "Shape", "small_image_shape", "stem_kernel", "template", "tor
 Path = tuple[str, ...]
 Shape = tuple[int, ...]
 
-# No shape but that of mnist_cnn depends on the size of the images, which some networks need larger.
+# Only the first dense layer of mnist_* has a shape that depends on the images' size, which some networks need
+# larger.
 ENLARGED = (1, 4, 16)
 
 

@@ -134,6 +134,7 @@ def test_command_options(tmp_path: Path) -> None:
         ("W W --arch resnet14 --overwrite", 2, "IN and OUT are the same"),
         ("W out.npz --arch resnet14", 2, "'out.npz' does not end in one of"),
         ("none.pth out.safetensors --arch resnet14", 2, "there is no none.pth"),
+        ("W gs://bucket/out --arch resnet14", 2, "is a URL: name a folder of this machine"),
         ("W out.safetensors --arch resnet14 --style x", 2, "style is one of"),
         (
             "W out.safetensors --arch resnet14 --option shortcut=B",

@@ -15,9 +15,9 @@ from jax_resnet.convert import read_state_dict
 from jax_resnet.errors import WeightsError
 
 FAST = settings(
-    max_examples=60, deadline=5000, suppress_health_check=list(HealthCheck), database=None, derandomize=True
+    max_examples=60, deadline=60_000, suppress_health_check=list(HealthCheck), database=None, derandomize=True
 )
-SLOW = settings(max_examples=12_000, deadline=5000, suppress_health_check=list(HealthCheck), database=None)
+SLOW = settings(max_examples=12_000, deadline=60_000, suppress_health_check=list(HealthCheck), database=None)
 
 NAMES = st.sampled_from(["conv1.weight", "fc.bias", "model", "", "__metadata__", "\x00", "a" * 300])
 NUMBERS = st.one_of(
