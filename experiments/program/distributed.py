@@ -1,10 +1,11 @@
 """Joining the other processes of a run, and leaving them. Imports jax only when it runs."""
 
+import contextlib
 import os
 import sys
 import traceback
 
-from experiments.program.errors import ConfigError, ExperimentError, Interrupted
+from experiments.program.errors import ConfigError, ExperimentError, Interrupted, print_error
 from jax_resnet._text import first_line
 
 __all__ = ["LOST", "LOST_CODE", "exit_distributed", "init_distributed"]
@@ -70,26 +71,28 @@ def exit_distributed(error: BaseException, message: str | None, code: int | None
         alone = not jax.distributed.is_initialized() or jax.process_count() == 1
     except RuntimeError:
         # No device, which may be the error itself; the other processes are there all the same.
-        print(f"error: {message or error}", file=sys.stderr, flush=True)
+        print_error(message or str(error))
         os._exit(code or 1)
     if alone:
         return
     if parallel.lost_process(error):
         message, code = LOST, LOST_CODE
     elif code is None:
-        traceback.print_exception(error)
+        with contextlib.suppress(OSError):
+            traceback.print_exception(error)
         code = 1
     else:
         shared = isinstance(error, ConfigError | ExperimentError | Interrupted)
         if shared and jax.process_index() > 0:  # process 0 prints it
             message = None
         if message:
-            print(f"error: {message}", file=sys.stderr, flush=True)
+            print_error(message)
             message = None
         if shared:
             parallel.shutdown()
     if message:
-        print(f"error: {message}", file=sys.stderr, flush=True)
-    sys.stdout.flush()
+        print_error(message)
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
     # Not sys.exit: that would wait for processes which may be waiting for this one.
     os._exit(code)

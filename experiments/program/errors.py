@@ -1,5 +1,8 @@
 """Errors that a user can act on. Each becomes one line on standard error and an exit code."""
 
+import contextlib
+import shlex
+import sys
 from pathlib import Path
 
 from jax_resnet.errors import JaxResnetError
@@ -11,6 +14,8 @@ __all__ = [
     "LaunchError",
     "Preempted",
     "Terminated",
+    "how_to_resume",
+    "print_error",
 ]
 
 
@@ -43,7 +48,7 @@ class Preempted(Interrupted):
     """
 
     def __init__(self, number: int, step: int, workdir: Path, how: str | None = None) -> None:
-        how = how or f"--resume --workdir {workdir} continues"
+        how = how or f"{how_to_resume(workdir)} continues"
         super().__init__(number, f"stopped at step {step}, checkpoint written; {how}")
         self.step, self.workdir = step, workdir
 
@@ -70,3 +75,14 @@ class LaunchError(JaxResnetError):
     def __init__(self, code: int, message: str | None) -> None:
         super().__init__(message or "")
         self.code = code
+
+
+def print_error(message: str) -> None:
+    """Prints an error message to standard error, if anybody reads it."""
+    with contextlib.suppress(OSError):
+        print(f"error: {message}", file=sys.stderr, flush=True)
+
+
+def how_to_resume(workdir: Path) -> str:
+    """The flags that continue a run, for a shell."""
+    return f"--resume --workdir {shlex.quote(str(workdir))}"

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Self
 
+from experiments.program.errors import how_to_resume
 from experiments.program.start import ENDING_SIGNALS
 
 __all__ = ["StopSignals"]
@@ -42,7 +43,7 @@ class StopSignals:
         if self.number:  # the second time the user will not wait for a checkpoint
             line = (
                 f"error: ended at once by a second signal, {signal.Signals(number).name}; "
-                f"--resume --workdir {self._workdir} continues from the last checkpoint\n"
+                f"{how_to_resume(self._workdir)} continues from the last checkpoint\n"
             )
             # Neither print nor sys.exit: the one may be at work already, the other would wait for threads.
             os.write(2, line.encode(errors="surrogateescape"))

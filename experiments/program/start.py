@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from experiments.program.compiled import close_compiled
 from experiments.program.distributed import exit_distributed
-from experiments.program.errors import ConfigError, Interrupted, LaunchError, Terminated
+from experiments.program.errors import ConfigError, Interrupted, LaunchError, Terminated, print_error
 from experiments.program.launcher import end_with_launcher
 from experiments.program.packages import why_not_imported
 from jax_resnet._cli import quiet_on_closed_pipe
@@ -19,7 +19,7 @@ from jax_resnet._files import REASONS
 from jax_resnet._malloc import keep_freed_memory
 from jax_resnet.errors import JaxResnetError
 
-__all__ = ["ENDING_SIGNALS", "announce", "describe", "exit_code", "print_error", "start"]
+__all__ = ["ENDING_SIGNALS", "announce", "describe", "exit_code", "start"]
 
 # Characters of an error about a setting.
 LONGEST = 1000
@@ -139,12 +139,6 @@ def describe(error: Exception) -> str:
         text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(error))
         return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 4 :]}"
     return str(error)
-
-
-def print_error(message: str) -> None:
-    """Prints an error message to standard error, if anybody reads it."""
-    with contextlib.suppress(OSError):
-        print(f"error: {message}", file=sys.stderr)
 
 
 def announce(process_id: int | None, text: str) -> None:

@@ -143,9 +143,8 @@ def _settings_context(groups: Sequence[Group]) -> dict[str, Any]:
 
 def _environment(run: Run) -> dict[str, str]:
     """What the numbers depend on beside settings: commit, versions, device."""
-    environment = run.environment
-    commit = (environment.commit or MISSING)[:12]
-    return {"commit": commit, **(environment.versions or {}), "device": run.device or MISSING}
+    commit = (run.environment.commit or MISSING)[:12]
+    return {"commit": commit, **run.versions, "device": run.device or MISSING}
 
 
 def _run_context(group: Group, run: Run, images: TestImages) -> dict[str, Any]:

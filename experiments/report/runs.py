@@ -36,6 +36,7 @@ class Summary:
     recipe: Annotated[str | None, TEXT] = None
     dataset: Annotated[str | None, TEXT] = None
     device: Annotated[str | None, TEXT] = None
+    versions: Annotated[dict[str, str] | None, TEXT_MAP] = None
     seed: Annotated[int | None, COUNT] = None
     parameters: Annotated[int | None, COUNT] = None
     steps: Annotated[int | None, COUNT] = None
@@ -47,6 +48,7 @@ class Summary:
     test_accuracy: Annotated[float | None, FRACTION] = None
     test_accuracy_best: Annotated[float | None, FRACTION] = None
     test_loss: Annotated[float | None, NUMBER] = None
+    best_checkpoint_lost: Annotated[str | None, TEXT] = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,6 +109,12 @@ class Run:
         # Runs of older versions say "1 cores".
         return re.sub(r"\b1 cores\b", "1 core", printable(device)) if device else None
 
+    @property
+    def versions(self) -> dict[str, str]:
+        """Version by package, of the last part of the run that trained."""
+        found = (self.summary and self.summary.versions) or self.environment.versions or {}
+        return {printable(name, NAME_LENGTH): printable(found[name], NAME_LENGTH) for name in found}
+
     def reached(self, quantity: str) -> float | None:
         """The run's "epochs", "seconds" or "images_per_second" so far."""
         value: float | None = getattr(self.summary, quantity, None)
@@ -159,10 +167,6 @@ def _read_environment(content: dict[str, Any], notes: list[str]) -> Environment:
         class_names=[printable(name, NAME_LENGTH) for name in environment.class_names or []],
         flags=[printable(flag, 1000) for flag in environment.flags or []],
         command=printable(environment.command or "", 10_000) or None,
-        versions={
-            printable(name, NAME_LENGTH): printable(version, NAME_LENGTH)
-            for name, version in (environment.versions or {}).items()
-        },
         commit=printable(environment.commit or "", NAME_LENGTH) or None,
     )
 

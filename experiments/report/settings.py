@@ -31,14 +31,11 @@ MISSING = "—"  # stands for a value that does not exist
 APPLIES: dict[str, Callable[[Settings], bool]] = {
     **{name: effect.applies for name, effect in EFFECTS.items()},
     "archive": lambda s: s.get("dataset") not in STREAMED_DATASETS,
-    "decay_all": lambda s: bool(s.get("weight_decay")),
-    "epochs": lambda s: s.get("steps") is None,
     # A folder may have a validation split of its own, whatever is held out.
     "eval_every": lambda s: s.get("val_size") != 0 or s.get("dataset") == FOLDER,
     "mirror": lambda s: s.get("dataset") not in STREAMED_DATASETS,
     "nesterov": lambda s: s.get("optimizer") in ("sgd", "muon"),
     "steps": lambda s: s.get("steps") is not None,
-    "warmup": lambda s: s.get("warmup_epochs") is None,
     "warmup_epochs": lambda s: s.get("warmup_epochs") is not None,
 }
 

@@ -9,9 +9,9 @@ from experiments.program.errors import ExperimentError
 from experiments.report.runs import Run
 from experiments.settings.datasets import STREAMED_DATASETS, DataSource
 from jax_resnet import data
-from jax_resnet._files import expand_user
 from jax_resnet._text import first_line
 from jax_resnet.data import SILENT, Split
+from jax_resnet.data.loader import data_folder
 from jax_resnet.data.registry import DATASETS
 
 __all__ = ["TestImages"]
@@ -68,7 +68,7 @@ def _open_test_split(dataset: str, data_dir: str | None, image_size: Any, skip_u
             .test
         )
     if (spec := DATASETS.get(dataset)) and spec.family != "digits":
-        root = expand_user(data_dir) if data_dir else data.default_data_dir()
+        root = data_folder(data_dir) if data_dir else data.default_data_dir()
         if not (root / spec.name).is_dir():
             raise ExperimentError(f"{spec.title} is not here, in {root}")
     return data.load(dataset, data_dir=data_dir, download=False).test

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,7 @@ import numpy as np
 
 from experiments.program.errors import ExperimentError
 from experiments.runs.lock import FolderLock
+from experiments.runs.reading import UnreadableError, read_bytes
 from experiments.runs.records import STOPPED, read_records
 from experiments.runs.text import printable
 from jax_resnet._files import replacing, write_text
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CONFUSION", "EVALUATION", "OURS", "RunFolder", "open_run", "run_name"]
 
-# What a run writes. Whatever else lies in its folder is somebody's, but for an evaluation of it.
+# What a run writes, its settings first. Whatever else lies in its folder is somebody's, but for an
+# evaluation of it.
 OURS = (
     "config.json",
     "metrics.jsonl",
@@ -34,6 +37,8 @@ OURS = (
     CHECKPOINTS,
     "tensorboard",
 )
+# A step's checkpoint, or one that was set aside.
+STEP = re.compile(r"\d+(\.unreadable.*)?")
 # By experiments.evaluate --out RUN: true of one end of the run alone.
 EVALUATION, CONFUSION = "evaluation.json", "confusion.png"
 
@@ -126,12 +131,24 @@ class RunFolder:
         return records
 
     def rewind(self, step: int) -> None:
-        """Drops the records after ``step``, and those of earlier ends of the run: they come again."""
+        """Drops the records after ``step``, and those of earlier ends of the run: they come again.
+
+        Raises:
+            ExperimentError: There are records that cannot be read: they would be lost.
+        """
+        broadcast_from_primary(self._check_readable, errors=(ExperimentError,))
         ends = ("last", "best", STOPPED)
         kept = [r for r in self.records() if r["step"] <= step and r.get("which") not in ends]
         if self.writes:
             lines = [json.dumps(record, allow_nan=False) + "\n" for record in kept]
             write_text(self._metrics, "".join(lines))
+
+    def _check_readable(self) -> None:
+        try:
+            if os.path.lexists(self._metrics):
+                read_bytes(self._metrics)
+        except UnreadableError as error:
+            raise ExperimentError(f"{self._metrics} cannot be read: {error}; make it readable") from None
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         """Writes a JSON file whole or not at all."""
@@ -156,11 +173,12 @@ class RunFolder:
         broadcast_from_primary(self._delete)
 
     def _delete(self) -> None:
-        for name in (*OURS, EVALUATION, CONFUSION):
+        # An interrupted deletion leaves a run, one that is not finished: the settings go last.
+        for name in ("summary.json", EVALUATION, CONFUSION, *reversed(OURS)):
             target = self.path / name
             if name == CHECKPOINTS and target.is_symlink() and target.is_dir():
                 # On another disk, where the next run's checkpoints go, too; what else is there is not ours.
-                for step in target.glob("[0-9]*"):
+                for step in (entry for entry in target.iterdir() if STEP.fullmatch(entry.name)):
                     _remove(step)
             else:
                 _remove(target)

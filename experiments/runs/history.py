@@ -28,12 +28,15 @@ def record_resumption(folder: RunFolder, settings: dict[str, Any], *, trains: bo
 
 
 def trained_on(folder: RunFolder) -> dict[str, Any]:
-    """``device``, ``hardware`` and ``versions`` of the last part of a run that trained."""
+    """``device`` of all parts of a run that began to train, ``hardware`` and ``versions`` of the last."""
     content = _read(folder)
-    parts = content.get(RESUMED)
-    last = parts[-1] if isinstance(parts, list) and parts and isinstance(parts[-1], dict) else content
+    resumed = content.get(RESUMED)
+    later = [part for part in resumed if isinstance(part, dict)] if isinstance(resumed, list) else []
+    parts = [content, *later]
     now = {"device": device(), "hardware": hardware(), "versions": versions()}
-    return {name: last.get(name, value) for name, value in now.items()}
+    last = {name: parts[-1].get(name, value) for name, value in now.items()}
+    earlier = [str(part["device"]) for part in parts[:-1] if "device" in part]
+    return {**last, "device": ", then ".join(dict.fromkeys([*earlier, str(last["device"])]))}
 
 
 def _read(folder: RunFolder) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from experiments.program.errors import ConfigError
 from experiments.settings.config import Config
+from experiments.settings.effects import without_effect
 from experiments.settings.fields import NONE, flag_of, groups_of
 from experiments.settings.flags import parse
 from experiments.settings.recipes import choose
@@ -55,7 +56,7 @@ def command_of(config: Config) -> str | None:
 
 
 def _differences(recipe: Config, config: Config) -> Iterator[str]:
-    given = {"arch", "recipe", "dataset"}
+    given = {"arch", "recipe", "dataset", *without_effect(config)}
     # A recipe's length in steps gives way to --epochs; see settings.flags.recipe_defaults.
     epochs_instead = config.optim.steps is None and recipe.optim.steps is not None
     for name, group in groups_of(config):
@@ -77,8 +78,10 @@ def _numeric_fields(group: Any) -> list[dataclasses.Field[Any]]:
 
 
 def _numbers_of(config: Config) -> dict[str, Any]:
+    idle = without_effect(config)
     return {
         field.name: getattr(group, field.name)
         for _, group in groups_of(config)
         for field in _numeric_fields(group)
+        if field.name not in idle
     }

@@ -231,11 +231,13 @@ class OptimConfig:
         at_least=0,
         below=1,
     )
-    momentum: float = setting(0.9, "SGD momentum; beta1 of adam and adamw.", at_least=0, below=1)
+    momentum: float = setting(0.9, "Momentum of sgd and muon; beta1 of adam and adamw.", at_least=0, below=1)
     beta2: float = setting(0.999, "adam, adamw: decay of the mean squared gradient.", at_least=0, below=1)
     nesterov: bool = setting(False, "Use Nesterov momentum.")
     weight_decay: float = setting(
-        5e-4, "sgd, adam: coefficient of the L2 penalty; adamw: decoupled decay.", at_least=0
+        5e-4,
+        "sgd, adam: L2 penalty's coefficient; adamw: decoupled decay; muon: as sgd, not on convolutions.",
+        at_least=0,
     )
     decays: tuple[str, ...] = setting(
         (),

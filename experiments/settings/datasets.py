@@ -7,8 +7,8 @@ from typing import Literal
 from experiments.program.errors import ConfigError
 from experiments.settings.fields import setting
 from jax_resnet import data
-from jax_resnet._files import expand_user
 from jax_resnet.data import Dataset, Reporter, Split
+from jax_resnet.data.loader import data_folder
 from jax_resnet.data.streaming.dataset import find_prepared, open_streamed
 from jax_resnet.data.streaming.folder import PARTS
 
@@ -34,12 +34,13 @@ class DataSource:
     )
     archive: str | None = setting(
         None,
-        "Original archive of the data set, or its extracted folder, to read instead of a download.",
+        "Read instead of a download: the original archive, its extracted folder, or a copy as Parquet, ARFF "
+        "or TFRecord.",
         may_change=True,
         metavar="PATH",
     )
     mirror: tuple[str, ...] = setting(
-        (), "URLs to try after the original host.", may_change=True, metavar="URL"
+        (), "URLs to try beside the original host; the fastest comes first.", may_change=True, metavar="URL"
     )
     image_size: int = setting(
         224, "folder, imagenet2012: height and width of the images that the network sees.", above=0
@@ -99,7 +100,7 @@ class DataSource:
                 mirrors=self.mirror,
                 reporter=reporter,
             )
-        root = expand_user(self.data_dir) if self.data_dir else data.default_data_dir()
+        root = data_folder(self.data_dir) if self.data_dir else data.default_data_dir()
         folder = root if self.dataset == "folder" else find_prepared(root, self.dataset)
         return open_streamed(
             self.dataset,

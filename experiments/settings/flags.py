@@ -53,7 +53,10 @@ def parse(module: str, summary: str, args: Sequence[str], dataset: str = "cifar1
     default = recipe_defaults(args, dataset)
     text = about(module, summary, peek(args).dataset or dataset)
     config = parse_flags(Config, f"python -m {module}", text, args, default)
-    if config.run.resume and (saved := saved_config(config.workdir)):
+    folder = config.workdir
+    if config.run.seeds > 1 and config.run.workdir:
+        folder /= f"seed{config.run.seed}"  # as training.sweep names it
+    if config.run.resume and (saved := saved_config(folder)):
         default = resumed_defaults(saved, config.workdir if config.run.seeds == 1 else None)
         config = parse_flags(Config, f"python -m {module}", text, args, default)
     return config

@@ -5,6 +5,7 @@ from typing import Literal
 
 from experiments.program.errors import ConfigError
 from experiments.settings.fields import setting
+from jax_resnet._text import host_and_port
 
 __all__ = ["ParallelConfig"]
 
@@ -33,7 +34,8 @@ class ParallelConfig:
     )
     threads: int | None = setting(
         None,
-        "Threads to compute with on CPU (default: one per core); fewer where other programs run.",
+        "Threads to compute with on CPU (default: one per core): fewer where other programs run; another "
+        "number may round otherwise.",
         above=0,
         at_most=4096,
         may_change=True,
@@ -68,9 +70,10 @@ class ParallelConfig:
             if count is not None or index is not None:
                 raise ConfigError("--num-processes and --process-id need --coordinator HOST:PORT")
             return
-        host, _, port = self.coordinator.rpartition(":")
-        if not host or not (port.isascii() and port.isdecimal() and 0 < int(port[:9]) < 65536):
-            raise ConfigError(f"--coordinator is HOST:PORT or auto, not {self.coordinator}")
+        try:
+            host_and_port(self.coordinator)
+        except ValueError:
+            raise ConfigError(f"--coordinator is HOST:PORT or auto, not {self.coordinator}") from None
         if count is None or index is None:
             raise ConfigError("--coordinator HOST:PORT needs --num-processes and --process-id")
         if not 0 <= index < count:

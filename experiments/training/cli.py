@@ -35,12 +35,14 @@ def train_command(module: str, dataset: str, summary: str, args: Sequence[str] |
     limit_threads(config.parallel.threads)
     from experiments.program.console import Console
     from experiments.program.distributed import init_distributed
+    from experiments.training.checks import check_same_flags
     from experiments.training.run import run
     from experiments.training.sweep import per_seed_configs, print_mean_std, run_all
 
     parallel = config.parallel
     index = init_distributed(parallel.coordinator, parallel.num_processes, parallel.process_id)
     console = Console(quiet=index > 0)
+    check_same_flags([config])
     if config.run.seeds == 1:
         run(config, console)
     else:

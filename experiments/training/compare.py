@@ -72,6 +72,7 @@ def compare(comparison: Comparison, args: Sequence[str] | None) -> None:
     from experiments.program.distributed import init_distributed
     from experiments.report import write_report
     from experiments.report.output import check_output_folder
+    from experiments.training.checks import check_same_flags
     from experiments.training.sweep import how_to_continue, per_seed_configs, print_mean_std, run_all
 
     for member in members:
@@ -80,6 +81,7 @@ def compare(comparison: Comparison, args: Sequence[str] | None) -> None:
     configs = {member.model.arch: per_seed_configs(member, f"{member.model.arch}-") for member in members}
     index = init_distributed(parallel.coordinator, parallel.num_processes, parallel.process_id)
     console = Console(quiet=index > 0)
+    check_same_flags(members)
     done = run_all([config for seeds in configs.values() for config in seeds], console)
     seeds = members[0].run.seeds
     for place, arch in enumerate(configs):

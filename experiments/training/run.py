@@ -1,11 +1,8 @@
 """One run, start to end: data, training, the test of its checkpoints, the summary."""
 
 import dataclasses
-import json
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 from absl import logging as absl_logging
 
 from experiments.inference.evaluation import Evaluation
@@ -15,20 +12,17 @@ from experiments.program.errors import ConfigError, ExperimentError
 from experiments.program.memory import peak_memory_bytes
 from experiments.program.signals import StopSignals
 from experiments.runs.environment import device, provenance
-from experiments.runs.folder import OURS, RunFolder, open_run
+from experiments.runs.folder import RunFolder, open_run
 from experiments.runs.history import record_resumption, trained_on
-from experiments.runs.records import read_records
 from experiments.runs.series import training_speed
 from experiments.settings.config import Config
-from experiments.settings.fields import settings_of
-from experiments.settings.resume import changeable, check_same, saved_config
 from experiments.training.build import Experiment, build_experiment
+from experiments.training.checks import check_is_run, check_resumable, check_same_data, has_checkpoint
 from experiments.training.dtype import resolve_dtype
 from experiments.training.loop import Loop
 from jax_resnet import checkpoint
-from jax_resnet.checkpoint.steps import complete_steps
 from jax_resnet.errors import CheckpointError
-from jax_resnet.parallel.collectives import allgather_rows, broadcast_from_primary
+from jax_resnet.parallel.collectives import broadcast_from_primary
 
 __all__ = ["run"]
 
@@ -48,13 +42,13 @@ def run(config: Config, console: Console) -> dict[str, Any]:
     absl_logging.set_verbosity(absl_logging.ERROR)  # orbax logs every file otherwise
     with open_run(config.workdir, resume=config.run.resume, overwrite=config.run.overwrite) as folder:
         if config.run.resume:
-            broadcast_from_primary(lambda: _check_resumed(config), (ExperimentError, ConfigError))
+            broadcast_from_primary(lambda: check_resumable(config), (ExperimentError, ConfigError))
         elif config.run.overwrite:
-            _check_is_run(folder.path)
+            check_is_run(folder.path)
         experiment = build_experiment(
-            config, config.data.load(console), restored=_has_checkpoint(config), say=console.line
+            config, config.data.load(console), restored=has_checkpoint(config), say=console.line
         )
-        _check_agreement(config, experiment)
+        check_same_data(experiment)
         data = experiment.data
         held_out = f", {len(data.val):,} held out" if data.val else ""
         console.line(
@@ -84,74 +78,6 @@ def run(config: Config, console: Console) -> dict[str, Any]:
                 summary = _finish(experiment, loop, folder, console)
             loop.stop_if_asked()  # one of several runs may have more to come
     return broadcast_from_primary(lambda: summary)  # when all that process 0 writes is written
-
-
-def _check_agreement(config: Config, experiment: Experiment) -> None:
-    """Checks that all processes train with the same settings on the same images.
-
-    Each orders the images by itself: of another number of them it would make another order, without a word.
-
-    Raises:
-        ExperimentError: One differs from the first; it is raised in all, before anything is written.
-    """
-    settings = {name: value for name, value in settings_of(config).items() if name not in changeable()}
-    settings["training data"] = experiment.data.train.fingerprint
-    mine = json.loads(json.dumps(settings))
-    theirs, names = broadcast_from_primary(lambda: mine), sorted(mine)
-    different = [number for number, name in enumerate(names) if mine[name] != theirs.get(name)]
-    first = allgather_rows([np.array([different[0] if different else -1])])
-    for process, number in enumerate(first):
-        if number >= 0:
-            name = names[number].replace("_", " ")
-            raise ExperimentError(
-                f"process {process} has another {name} than process 0: start all with the same flags and data"
-            )
-
-
-def _has_checkpoint(config: Config) -> bool:
-    """Whether a resumed run goes on from a checkpoint or fails: where there is one, it never starts anew."""
-    folder = config.workdir / checkpoint.CHECKPOINTS
-    found: bool = broadcast_from_primary(
-        lambda: config.run.resume and folder.is_dir() and bool(complete_steps(folder))
-    )
-    return found
-
-
-def _check_resumed(config: Config) -> None:
-    """Checks that there is a run to resume, and that it was begun with these settings.
-
-    Raises:
-        ConfigError: Other settings.
-        ExperimentError: There is no run.
-    """
-    if saved_config(config.workdir) is None:
-        raise ExperimentError(_why_not_resumed(config.workdir))
-    check_same(config, config.workdir)
-
-
-def _why_not_resumed(folder: Path) -> str:
-    """Why there is no run to resume, and what to do, in one line."""
-    if (folder / "config.json").exists():
-        return (
-            f"{folder / 'config.json'} is damaged, or of another program or version: it cannot resume a run"
-        )
-    if seeds := sorted(path.parent.name for path in folder.glob("*seed*/config.json")):
-        return f"{folder} holds the runs {', '.join(seeds)}: repeat their command, or name one as --workdir"
-    return f"no run in {folder} to resume: leave --resume out to start one"
-
-
-def _check_is_run(folder: Path) -> None:
-    """Checks that what ``--overwrite`` deletes is a run: other programs name files like ours, too.
-
-    Raises:
-        ConfigError: It is not.
-    """
-    found = [name for name in OURS if (folder / name).exists()]
-    if found and saved_config(folder) is None and not read_records(folder / "metrics.jsonl"):
-        raise ConfigError(
-            f"{folder} holds {found[0]}, which is not of a run of this program: name another --workdir, or "
-            "delete it yourself"
-        )
 
 
 def _finish(experiment: Experiment, loop: Loop, folder: RunFolder, console: Console) -> dict[str, Any]:

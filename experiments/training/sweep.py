@@ -4,12 +4,12 @@ import dataclasses
 import functools
 import statistics
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Any
 
 from experiments.program.console import Console
 from experiments.program.errors import ConfigError, ExperimentError, Preempted
-from experiments.runs.reading import UnreadableError, read_json
-from experiments.runs.schema import COUNT, FRACTION, read_checked
+from experiments.runs.ending import read_summary
+from experiments.runs.reading import UnreadableError
 from experiments.settings.config import Config
 from experiments.settings.resume import check_same, saved_config
 from experiments.training.run import run
@@ -82,16 +82,6 @@ def _of_one_dtype(configs: Sequence[Config]) -> list[Config]:
     ]
 
 
-@dataclasses.dataclass(frozen=True)
-class _End:
-    """What a finished run's ``summary.json`` has at least."""
-
-    steps: Annotated[int, COUNT] = 0
-    total_steps: Annotated[int, COUNT] = 0
-    test_accuracy: Annotated[float | None, FRACTION] = None
-    test_accuracy_best: Annotated[float | None, FRACTION] = None
-
-
 def finished(config: Config) -> dict[str, Any] | None:
     """The summary of a finished run; None for any other.
 
@@ -101,15 +91,14 @@ def finished(config: Config) -> dict[str, Any] | None:
     if config.run.overwrite:
         return None
     try:
-        summary = read_json(config.workdir / "summary.json")
+        summary = read_summary(config.workdir)
     except UnreadableError:
         return None
-    found, damaged = read_checked(_End, summary, "summary.json")
-    if damaged or not found.total_steps or found.test_accuracy is None:
-        return None
+    if saved_config(config.workdir) is None:
+        return None  # of which settings, nobody knows
     check_same(config, config.workdir)
-    wanted = min(config.run.max_steps or found.total_steps, found.total_steps)
-    return summary if found.steps >= wanted else None
+    wanted = min(config.run.max_steps or summary["total_steps"], summary["total_steps"])
+    return summary if summary["steps"] >= wanted else None
 
 
 def run_or_resume(config: Config, console: Console) -> dict[str, Any]:

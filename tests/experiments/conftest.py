@@ -30,6 +30,13 @@ def small(data_dir):
 
 
 @pytest.fixture(scope="session")
+def small_by_steps(small):
+    """The same flags, for a run whose length is given by ``--steps``."""
+    at = small.index("--epochs")
+    return [*small[:at], *small[at + 2 :]]
+
+
+@pytest.fixture(scope="session")
 def finished(small, tmp_path_factory):
     """The folder of a small run that went through: 2 epochs of digits. Not to be written to."""
     workdir = tmp_path_factory.mktemp("finished")
@@ -39,16 +46,24 @@ def finished(small, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def start():
-    """Starts the program in a process of its own."""
+    """Starts the program in a process of its own; what a failed test leaves of it is ended."""
+    started: list[subprocess.Popen] = []
 
     def start(*args: object, module: str | None = "experiments.cifar10") -> subprocess.Popen:
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONUNBUFFERED": "1"}
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, *(["-m", module] if module else []), *map(str, args)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             env=environment,
         )
+        started.append(process)
+        return process
 
-    return start
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        if not process.stdout.closed:
+            process.communicate()

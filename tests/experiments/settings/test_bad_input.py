@@ -4,16 +4,7 @@ import tarfile
 import pytest
 
 from experiments.cifar10 import main
-from experiments.program.start import start
-
-
-def fails(capfd, *args):
-    """Runs the program as the shell would; returns exit code and what it says on standard error."""
-    with pytest.raises(SystemExit) as stop:
-        start(lambda: main([str(arg) for arg in args]))
-    output = capfd.readouterr()
-    assert "Traceback" not in output.err + output.out
-    return stop.value.code, output.err
+from tests.helpers.programs import outcome
 
 
 @pytest.mark.parametrize(
@@ -45,6 +36,9 @@ def fails(capfd, *args):
         (["--arch", "vgg16", "--stem", "imagenet"], "vgg16 has one stem"),
         (["--arch", "vgg16", "--remat"], "--remat: vgg16 has no stages"),
         (["--milestones", "0.5"], "--milestones has no effect without --schedule step: leave it out"),
+        (["--epochs", "3", "--steps", "9"], "--epochs has no effect beside --steps: leave it out"),
+        (["--warmup", "0.1", "--warmup-epochs", "1"], "--warmup has no effect beside --warmup-epochs"),
+        (["--weight-decay", "0", "--no-decay-all"], "--no-decay-all has no effect with --weight-decay 0"),
         (["--factor=0.5"], "--factor has no effect without --schedule step"),
         (["--peak-at", "0.5"], "--peak-at has no effect without --schedule one-cycle"),
         (["--beta2", "0.9"], "--beta2 has no effect without --optimizer adam or adamw"),
@@ -76,7 +70,7 @@ def fails(capfd, *args):
     ],
 )
 def test_a_setting_that_cannot_be_is_one_line_with_a_way_out(capfd, tmp_path, flags, message):
-    code, error = fails(capfd, *flags, "--workdir", tmp_path / "run")
+    code, error = outcome(capfd, main, *flags, "--workdir", tmp_path / "run")
     assert code == 2
     assert error.startswith("error: ")
     assert message in error
@@ -88,9 +82,8 @@ def test_settings_that_do_not_go_with_the_data(capfd, small, tmp_path):
     for flags, message in [
         (["--batch-size", "1343"], "1 to 1342, the number of training images, not 1343"),
         (["--batch-size", "30", "--accumulate", "4"], "30 cannot be shared equally by 1 devices in 4 parts"),
-        (["--val-size", "1442"], "hold out fewer than"),
+        (["--val-size", "1442"], "hold out at most"),
         (["--mean", "0.5", "--std", "0.5"], "need 3 numbers"),
-        (["--steps", "3000000000"], "--steps: a training has at most 2,147,483,647 steps"),
         (["--epochs", "1000000000"], "--epochs: a training has at most 2,147,483,647 steps"),
         (
             ["--epochs", "2", "--warmup-epochs", "3"],
@@ -98,11 +91,20 @@ def test_settings_that_do_not_go_with_the_data(capfd, small, tmp_path):
         ),
         (["--warmup-epochs", "1e308"], "is longer than the training"),
     ]:
-        code, error = fails(capfd, *small, *flags, "--workdir", tmp_path / "run")
+        code, error = outcome(capfd, main, *small, *flags, "--workdir", tmp_path / "run")
         assert code == 2
         assert message in error
         assert error.count("\n") == 1
         assert not (tmp_path / "run").exists()
+
+
+def test_a_training_has_a_number_of_steps_that_can_be(capfd, small_by_steps, tmp_path):
+    flags = [*small_by_steps, "--steps", "3000000000", "--workdir", tmp_path / "run"]
+    code, error = outcome(capfd, main, *flags)
+    assert code == 2
+    assert "--steps: a training has at most 2,147,483,647 steps" in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "run").exists()
 
 
 def corrupt(tmp_path):
@@ -117,8 +119,8 @@ def corrupt(tmp_path):
 def test_an_archive_that_is_missing_or_corrupt_is_named(capfd, tmp_path):
     (tmp_path / "not.tar.gz").write_bytes(b"nothing of the kind")
     for archive in (tmp_path / "nowhere.tar.gz", corrupt(tmp_path), tmp_path / "not.tar.gz"):
-        code, error = fails(
-            capfd, "--archive", archive, "--data-dir", tmp_path / "data", "--workdir", tmp_path / "run"
+        code, error = outcome(
+            capfd, main, "--archive", archive, "--data-dir", tmp_path / "data", "--workdir", tmp_path / "run"
         )
         assert code == 1
         assert archive.name in error
@@ -128,7 +130,7 @@ def test_an_archive_that_is_missing_or_corrupt_is_named(capfd, tmp_path):
 
 def test_a_workdir_that_cannot_be_written_is_named(capfd, small, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    code, error = fails(capfd, *small, "--workdir", tmp_path / "file" / "run")
+    code, error = outcome(capfd, main, *small, "--workdir", tmp_path / "file" / "run")
     assert code == 1
     assert "cannot write to --workdir" in error
     assert error.count("\n") == 1

@@ -6,10 +6,12 @@ import jax
 import jax.export
 import numpy as np
 import pytest
+from PIL import Image
 
 from experiments.cifar10 import main
 from experiments.evaluate import main as evaluate
 from experiments.export import main as export
+from experiments.predict import main as predict
 from experiments.program.errors import ConfigError
 from experiments.publish import main as publish
 from experiments.settings.flags import parse
@@ -65,6 +67,21 @@ def test_an_export_has_the_mean_inside(form, run, tmp_path):
         export([str(run), "--format", form, "--out", str(out)])
         found = jax.export.deserialize(bytearray(out.read_bytes())).call(images)
     np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_it_predicts_as_it_was_tested(run, tmp_path, capsys):
+    image = data.load("digits").test.images[0]
+    Image.fromarray(image.squeeze()).save(tmp_path / "digit.png")
+    predict([str(run), str(tmp_path / "digit.png"), "--top", "10", "--json"])
+    (found,) = json.loads(capsys.readouterr().out)["images"]
+    with np.load(run / "predictions.npz") as arrays:
+        expected = jax.nn.softmax(arrays["logits_best"][0])
+    given = {p["class"]: p["probability"] for p in found["predictions"]}
+    np.testing.assert_allclose(
+        [given[name] for name in data.load("digits").class_names], expected, rtol=1e-3, atol=1e-6
+    )
+    with pytest.raises(ConfigError, match=r"--image-size: .* has a mean of every pixel"):
+        predict([str(run), str(tmp_path / "digit.png"), "--image-size", "64"])
 
 
 def test_it_is_not_published(run, tmp_path):

@@ -17,6 +17,7 @@ from experiments.imagenet import main
 from experiments.program.errors import ConfigError, ExperimentError
 from jax_resnet import checkpoint
 from jax_resnet.data import DataError
+from tests.helpers.processes import alive, wait_until
 
 pytest.importorskip("grain", reason="streaming needs grain")
 
@@ -63,7 +64,8 @@ def test_a_folder_of_images_is_trained_and_tested_on(finished):
     assert summary["val_accuracy"] is None
     train = [r for r in records(finished) if r["kind"] == "train"]
     assert sum(r["images"] for r in train) == 16 * STEPS
-    assert train[-1]["loss"] < train[0]["loss"]
+    losses = [r["loss"] for r in train]
+    assert sum(losses[-3:]) < sum(losses[:3])
     watched = [r for r in records(finished) if r.get("which") == "watched"]
     assert [r["epoch"] for r in watched] == [1, 2, 3]
     with np.load(finished / "predictions.npz") as predictions:
@@ -113,7 +115,7 @@ def read(path):
 
 
 def wait_for_step(workdir, step):
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         if f'"step": {step},' in read(workdir / "metrics.jsonl"):
             return
@@ -168,7 +170,7 @@ def test_a_signal_where_nothing_is_trained_ends_a_run_at_once(small, start, tmp_
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 @pytest.mark.slow
-def test_a_signal_to_all_of_a_job_stops_it_cleanly_and_it_goes_on(finished, small, tmp_path, number):
+def test_a_signal_to_all_of_a_job_stops_it_cleanly_and_it_goes_on(finished, small, tmp_path, number, request):
     run = subprocess.Popen(
         [sys.executable, "-m", "experiments.imagenet", *small, "--epochs", "400", "--workdir", tmp_path],
         stdout=subprocess.DEVNULL,
@@ -177,9 +179,8 @@ def test_a_signal_to_all_of_a_job_stops_it_cleanly_and_it_goes_on(finished, smal
         start_new_session=True,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
     )
-    deadline = time.monotonic() + 120
-    while not read(tmp_path / "metrics.jsonl").count('"train"') > 3 and time.monotonic() < deadline:
-        time.sleep(0.05)
+    request.addfinalizer(run.kill)
+    assert wait_until(lambda: read(tmp_path / "metrics.jsonl").count('"train"') > 3, 300)
     workers = children(run.pid)
     assert len(workers) >= 2
     os.killpg(run.pid, number)
@@ -187,9 +188,7 @@ def test_a_signal_to_all_of_a_job_stops_it_cleanly_and_it_goes_on(finished, smal
     assert run.returncode == 128 + number
     assert error.startswith("error: stopped at step ")
     assert error.count("\n") == 1
-    while alive := [pid for pid in workers if Path(f"/proc/{pid}").exists()]:
-        assert time.monotonic() < deadline + 30, f"{alive} outlived the run"
-        time.sleep(0.05)
+    assert wait_until(lambda: not any(map(alive, workers)), 60)
     stopped = max(int(folder.name) for folder in (tmp_path / "checkpoints").iterdir())
     main(["--resume", "--max-steps", str(stopped + 1), "--workers", "0", "--workdir", str(tmp_path)])
     assert records(tmp_path)[-1]["step"] == stopped + 1
@@ -246,7 +245,7 @@ def test_a_run_is_evaluated_on_a_folder(finished, image_folder, tmp_path):
         (
             ["--data-dir", "{image_folder}", "--val-size", "60"],
             ConfigError,
-            "--val-size: .*hold out fewer than",
+            "--val-size: .*hold out at most",
         ),
         (["--data-dir", "{image_folder}"], ConfigError, "--batch-size: a batch holds 1 to 60"),
         (["--data-dir", "{image_folder}", "--recipe", "paper"], ConfigError, "--recipe paper is for"),

