@@ -60,6 +60,7 @@ class Process:
             start_new_session=True,
             text=True,
             stdin=subprocess.PIPE,
+            errors="replace",
             env={**os.environ, LAUNCHED: "1"},
             **quiet,
         )
@@ -77,9 +78,17 @@ class Process:
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(number)
 
+    def close(self) -> None:
+        """Waits for its end, and closes the pipes to it."""
+        self.process.wait()
+        self._reader.join(timeout=1)
+        pipes = [self.process.stdin, None if self._reader.is_alive() else self.process.stderr]
+        for pipe in filter(None, pipes):
+            with contextlib.suppress(OSError):  # a process that is gone breaks its pipe
+                pipe.close()
+
     def end(self) -> str:
         """One line about how it ended."""
-        self._reader.join(timeout=1)
         code = self.process.returncode
         if code < 0:
             return f"process {self.index} was ended by {signal.Signals(-code).name}"
@@ -107,13 +116,14 @@ def launch(command: Sequence[str], processes: int) -> None:
 
     previous = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, *ENDING_SIGNALS)}
     try:
-        wait(running)
+        failed = wait(running)
     finally:
         for process in running:
             process.send(KILL)
+        for process in running:
+            process.close()
         for number, handler in previous.items():
             signal.signal(number, handler)
-    failed = [process for process in running if process.process.returncode]
     if not failed:
         return
     # Those that ended because another did are not the cause.
@@ -124,17 +134,25 @@ def launch(command: Sequence[str], processes: int) -> None:
     raise LaunchError(code if code > 0 else 128 - code, None if printed else cause.end())
 
 
-def wait(running: Sequence[Process]) -> None:
-    """Returns when all processes have ended: by themselves, or soon after one of them failed."""
+def wait(running: Sequence[Process]) -> list[Process]:
+    """Waits for the end of all processes: by themselves, or soon after one of them failed.
+
+    Returns:
+        Those that failed before any was made to end.
+    """
     deadline, terminated = float("inf"), False
+    failed: list[Process] = []
     while any(process.process.poll() is None for process in running):
-        if deadline == float("inf") and any(process.process.poll() for process in running):
-            deadline = time.monotonic() + GRACE
+        if not terminated:
+            failed = [process for process in running if process.process.poll()]
+            if failed and deadline == float("inf"):
+                deadline = time.monotonic() + GRACE
         if time.monotonic() > deadline:
             for process in running:
                 process.send(KILL if terminated else signal.SIGTERM)
             deadline, terminated = time.monotonic() + PATIENCE, True
         time.sleep(0.05)
+    return failed if terminated else [process for process in running if process.process.returncode]
 
 
 def free_port() -> int:

@@ -29,8 +29,10 @@ def deaf(tmp_path):
         "from pathlib import Path\n"
         "from experiments.program.signals import StopSignals\n"
         "signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup ignores, for all that it starts\n"
-        "with StopSignals(Path('runs/mine')):\n"
+        "with StopSignals(Path('runs/mine')) as signals:\n"
         "    print('ready', flush=True)\n"
+        "    while not signals.number: time.sleep(0.01)\n"
+        "    print('noted', flush=True)\n"
         "    while True: time.sleep(0.01)\n"
     )
     return tmp_path / "deaf.py"
@@ -42,10 +44,9 @@ def test_a_second_signal_ends_at_once_in_one_line(start, deaf, first, second):
     run = start(deaf, module=None)
     run.stdout.readline()
     run.send_signal(first)
-    time.sleep(0.2)
-    assert run.poll() is None
+    assert run.stdout.readline() == "noted\n"
     run.send_signal(second)
-    _, error = run.communicate(timeout=10)
+    _, error = run.communicate(timeout=180)
     assert run.returncode == 128 + second
     expected = f"error: ended at once by a second signal, {second.name}; --resume --workdir runs/mine {HOW}\n"
     assert error == expected
@@ -82,7 +83,7 @@ def test_two_signals_at_any_distance_leave_one_line_and_a_run_that_goes_on(
     time.sleep(gap)
     if run.poll() is None:
         run.send_signal(number)
-    _, error = run.communicate(timeout=60)
+    _, error = run.communicate(timeout=180)
     assert shell_code(run) == 128 + number  # the second may come when Python has no handlers any more
     assert error.startswith("error: ")
     assert error.count("\n") == 1
@@ -104,7 +105,7 @@ def test_a_signal_during_the_tests_at_the_end_says_how_to_resume(finished, start
         if line.startswith("testing the last checkpoint"):
             break
     run.send_signal(number)
-    _, error = run.communicate(timeout=60)
+    _, error = run.communicate(timeout=180)
     assert run.returncode == 128 + number
     assert error.startswith("error: stopped at step 82, checkpoint written; --resume --workdir ")
     assert error.count("\n") == 1
@@ -135,7 +136,7 @@ def test_a_signal_while_a_comparison_is_reported_says_how_to_go_on(start, data_d
         if line.startswith("reporting"):
             break
     run.send_signal(signal.SIGTERM)
-    _, error = run.communicate(timeout=60)
+    _, error = run.communicate(timeout=180)
     assert run.returncode == 128 + signal.SIGTERM
     assert error == (
         "error: stopped while the report was written, all runs are finished; the same command continues\n"
