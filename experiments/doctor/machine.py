@@ -10,7 +10,6 @@ from pathlib import Path
 from experiments.doctor.config import DoctorConfig
 from experiments.doctor.finding import Finding, note, ok, problem
 from experiments.runs.reading import UnreadableError, read_bytes
-from jax_resnet._files import expand_user
 
 __all__ = ["data_folder", "disk", "free_gib", "nearest_folder", "platform_and_memory"]
 
@@ -65,10 +64,20 @@ def memory_gib() -> tuple[float, float]:
         free, total = sizes["MemAvailable"], sizes["MemTotal"]
     except (UnreadableError, OSError, ValueError, LookupError):
         return 0.0, 0.0
-    limit, used = control_group("memory.max"), control_group("memory.current")
+    limit = control_group("memory.max")
     if limit is not None and limit < total:  # a container's
-        free, total = min(free, limit - (used or 0)), limit
+        free, total = min(free, limit - used_by_control_group()), limit
     return free / GIB, total / GIB
+
+
+def used_by_control_group() -> int:
+    """Bytes that the processes of this control group need: without cached files, which give way."""
+    try:
+        lines = read_bytes(Path("/sys/fs/cgroup/memory.stat"), 2**16).decode().splitlines()
+        cached = next((int(line.split()[1]) for line in lines if line.startswith("inactive_file ")), 0)
+    except (UnreadableError, OSError, ValueError, LookupError):
+        cached = 0
+    return max(0, (control_group("memory.current") or 0) - cached)
 
 
 def control_group(name: str) -> int | None:
@@ -92,7 +101,7 @@ def disk(config: DoctorConfig) -> Iterator[Finding]:
     for name, find in places.items():
         try:
             yield room(name, find())
-        except ImportError:  # without jax, which the check of devices names
+        except (ImportError, RuntimeError):  # without a jax that works, which the check of devices names
             continue
         except Exception as error:  # one folder must not lose the others
             text = " ".join(f"{type(error).__name__}: {error}".split())[:300]
@@ -101,9 +110,9 @@ def disk(config: DoctorConfig) -> Iterator[Finding]:
 
 def data_folder(config: DoctorConfig) -> Path:
     """Where data sets are kept."""
-    from jax_resnet.data import default_data_dir
+    from jax_resnet.data import loader
 
-    return expand_user(config.data_dir) if config.data_dir else default_data_dir()
+    return loader.data_folder(config.data_dir) if config.data_dir else loader.default_data_dir()
 
 
 def cache_folder() -> Path:

@@ -11,9 +11,11 @@ from absl import logging as absl_logging
 from experiments.doctor.config import DoctorConfig
 from experiments.doctor.finding import Finding, note, ok, problem
 from experiments.doctor.machine import free_gib
-from experiments.runs.reading import UnreadableError, read_json
-from experiments.runs.schema import COUNT
-from experiments.settings.command import program_of
+from experiments.program.errors import how_to_resume
+from experiments.runs.ending import read_summary
+from experiments.runs.reading import UnreadableError
+from experiments.settings.command import command_of, program_of
+from experiments.settings.config import Config
 from experiments.settings.resume import saved_config
 from jax_resnet._text import first_line
 from jax_resnet.checkpoint import CHECKPOINTS, is_checkpoint, manifest, restore
@@ -49,6 +51,9 @@ def checkpoints(config: DoctorConfig) -> Iterator[Finding]:
             yield note("checkpoints", "none yet", f"{command(run)} starts from step 0")
         return
     yield from leftovers(folder)
+    if aside := sorted(entry.name for entry in folder.glob("*.unreadable*")):
+        text = f"{', '.join(aside)}: could not be read when the run was resumed, and may be whole"
+        yield note("checkpoints", text, "delete them if the run has gone on well; else rename them back")
     steps = complete_steps(folder)
     if len(steps) > MOST_STEPS:
         yield note("checkpoints", f"{len(steps):,} of them: the newest {MOST_STEPS} are looked at")
@@ -109,7 +114,8 @@ def why_damaged(folder: Path) -> str:
 
 def resume(run: Path, steps: list[int], good: list[int]) -> Iterator[Finding]:
     """From which step the run would go on."""
-    if saved_config(run) is None:
+    saved = saved_config(run)
+    if saved is None:
         return  # the settings' finding has said it
     if good and finished(run, good[-1]):
         yield ok("resume", f"the run is finished, at step {good[-1]:,}", step=good[-1])
@@ -121,32 +127,43 @@ def resume(run: Path, steps: list[int], good: list[int]) -> Iterator[Finding]:
         )
         yield ok("resume", f"goes on from step {good[-1]:,}{passed}: {command(run)}", step=good[-1])
     elif steps:
-        advice = f"save what you need, then start anew: {command(run).replace('--resume', '--overwrite')}"
+        advice = f"save what you need, then {start_anew(run, saved)}"
         yield problem("resume", "not possible: no checkpoint is good", advice)
     else:
         yield note("resume", "no checkpoint yet: starts from step 0", command(run))
 
 
 def finished(run: Path, step: int | None = None) -> bool:
-    """Whether, by ``summary.json``, the run has come to its end; with ``step``, whether that is the last."""
+    """Whether, by its summary, the run has come to its end; with ``step``, whether that is the last."""
     try:
-        content = read_json(run / "summary.json")
+        summary = read_summary(run)
     except UnreadableError:
         return False
-    total = content.get("total_steps")
-    steps = content.get("steps") if step is None else step
-    return COUNT.accepts(steps) and COUNT.accepts(total) and bool(steps >= total)  # type: ignore[operator]
+    reached: int = summary["steps"] if step is None else step
+    return reached >= summary["total_steps"]
 
 
 def command(run: Path) -> str:
     """The command that resumes a run."""
     saved = saved_config(run)
     module, _ = program_of(saved.data.dataset if saved else "cifar10")
+    return f"python -m {module} {how_to_resume(shown(run))}"
+
+
+def start_anew(run: Path, saved: Config) -> str:
+    """How to train the run again, in the same folder: ``--overwrite`` takes no settings from there."""
+    again = command_of(saved)
+    if again is None or saved.data.data_dir:
+        return "repeat the command that began it, with --overwrite"
+    return f"start anew: {again} --overwrite --workdir {shlex.quote(str(shown(run)))}"
+
+
+def shown(run: Path) -> Path:
+    """The folder, relative to the present one where it is below it."""
     try:
-        shown = run.relative_to(Path.cwd())
+        return run.relative_to(Path.cwd())
     except (ValueError, OSError):
-        shown = run
-    return f"python -m {module} --resume --workdir {shlex.quote(str(shown))}"
+        return run
 
 
 def room(folder: Path, size: int) -> Finding:

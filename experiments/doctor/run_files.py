@@ -6,11 +6,11 @@ from pathlib import Path
 
 from experiments.doctor.config import DoctorConfig
 from experiments.doctor.finding import Finding, note, ok, problem
+from experiments.runs.ending import read_summary
 from experiments.runs.folder import OURS
 from experiments.runs.lock import FolderLock, is_locked
 from experiments.runs.reading import MIB, UnreadableError, read_bytes, read_json
 from experiments.runs.records import read_records_with_notes
-from experiments.runs.schema import COUNT, FRACTION
 from experiments.settings.config import Config
 from experiments.settings.resume import read_config, saved_config
 from jax_resnet.checkpoint import is_checkpoint
@@ -92,7 +92,10 @@ def records(run: Path) -> Iterator[Finding]:
     last = max((record["step"] for record in found), default=0)
     yield ok("records", f"{len(found):,} ({kinds}), to step {last:,}" if found else "none")
     for text in notes:
-        yield note("records", text, "--resume goes on without these lines")
+        advice = "--resume goes on without these lines"
+        if text.startswith("metrics.jsonl is left out"):
+            advice = "nothing to do: --resume reads it" if "more than the" in text else "make it readable"
+        yield note("records", text, advice)
     if not notes and ends_within_line(metrics):
         yield note("records", "the last line is cut short, as by a kill", "nothing to do: --resume drops it")
 
@@ -112,17 +115,12 @@ def summary(run: Path) -> Iterator[Finding]:
         yield ok("summary", "none: the run has not come to its end")
         return
     try:
-        content = read_json(run / "summary.json")
+        found = read_summary(run)
     except UnreadableError as error:
         yield note("summary", f"summary.json: {error}", "--resume writes it anew at the run's end")
-        return
-    steps, total, accuracy = (content.get(name) for name in ("steps", "total_steps", "test_accuracy"))
-    if COUNT.accepts(steps) and COUNT.accepts(total) and FRACTION.accepts(accuracy):
-        yield ok("summary", f"{steps:,} of {total:,} steps, test accuracy {accuracy:.2%}")
     else:
-        yield note(
-            "summary", "summary.json lacks steps or accuracy", "--resume writes it anew at the run's end"
-        )
+        steps, total, accuracy = (found[name] for name in ("steps", "total_steps", "test_accuracy"))
+        yield ok("summary", f"{steps:,} of {total:,} steps, test accuracy {accuracy:.2%}")
 
 
 def lock(run: Path) -> Finding:

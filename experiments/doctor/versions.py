@@ -105,7 +105,7 @@ def commit() -> str:
     """The commit of this checkout in words."""
     try:
         from experiments.runs.environment import commit as find_commit
-    except ImportError:  # without jax
+    except Exception:  # without a jax that works: with another jaxlib it raises RuntimeError
         return "commit unknown"
     return (
         f"commit {found[:12]}{'-dirty' * found.endswith('-dirty')}"

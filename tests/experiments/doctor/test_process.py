@@ -71,9 +71,9 @@ def test_an_exit_is_a_problem():
 
 def test_a_hang_is_a_problem_after_its_time():
     start = time.monotonic()
-    _, found, after = run(check("hangs", seconds=2.0), check("fine"))
-    assert time.monotonic() - start < 20
-    assert "no answer within 2 s" in found.text
+    _, found, after = run(check("hangs", seconds=10.0), check("fine"))
+    assert time.monotonic() - start < 60
+    assert "no answer within 10 s" in found.text
     assert after.text == "works"
 
 

@@ -88,7 +88,20 @@ def test_a_run_without_a_good_checkpoint_cannot_go_on(run):
         (folder / "manifest.json").write_text("{}")
     findings = look(run)
     assert about(findings, "resume")[0].status == "problem"
-    assert "--overwrite" in about(findings, "resume")[0].advice
+    assert "repeat the command that began it, with --overwrite" in about(findings, "resume")[0].advice
+    content = json.loads((run / "config.json").read_text())
+    content["config"]["data"]["data_dir"] = None
+    (run / "config.json").write_text(json.dumps(content))
+    advice = about(look(run), "resume")[0].advice
+    assert "start anew: python -m experiments.cifar10 --arch resnet8 --recipe standard --dataset" in advice
+    assert "--batch-size 32" in advice
+    assert advice.endswith(f" --overwrite --workdir {run}")
+
+
+def test_what_was_set_aside_is_named(run):
+    (run / "checkpoints" / "1.unreadable").mkdir()
+    (note,) = [found for found in about(look(run), "checkpoints") if "1.unreadable" in found.text]
+    assert "rename them back" in note.advice
 
 
 def test_a_checkpoint_without_checksums_is_read_whole(run):
