@@ -8,9 +8,10 @@ from typing import Any
 from experiments.inference.config import EvaluateConfig
 from experiments.inference.names import is_pretrained, is_there
 from experiments.program.start import announce, start
+from experiments.settings.effects import check_effects
 from experiments.settings.fields import from_dict
 from experiments.settings.parser import About, parse_flags
-from experiments.settings.resume import saved_config
+from experiments.settings.resume import read_config, saved_config
 from jax_resnet.pretrained import read_card
 
 ABOUT = About(
@@ -24,15 +25,16 @@ ABOUT = About(
 
 
 def trained_on(weights: str) -> dict[str, Any]:
-    """The data behind pretrained weights or a run, where it lies on this machine; empty for other weights."""
+    """The data behind pretrained weights, a run or a checkpoint, where it is here; else nothing."""
     if is_pretrained(weights):
         return {"dataset": read_card(weights).dataset}
-    run = saved_config(Path(weights)) if weights else None
+    folder = Path(weights)
+    run = (saved_config(folder) or read_config(folder / "config" / "metadata")) if weights else None
     if run is None:
         return {}
     places = {"data_dir": run.data.data_dir, "archive": run.data.archive}
     there = {name: place for name, place in places.items() if place and is_there(place)}
-    return {"dataset": run.data.dataset, **there}
+    return {"dataset": run.data.dataset, "skip_unreadable": run.data.skip_unreadable, **there}
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -45,6 +47,7 @@ def main(args: Sequence[str] | None = None) -> None:
     if on_its_data.dataset == default.dataset:  # no flag names other data
         config = on_its_data
     config.check()
+    check_effects(config, args)
     announce(None, f"loading {config.named} and {config.dataset} ...")
 
     from experiments.inference.evaluate import evaluate_weights

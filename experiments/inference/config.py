@@ -8,7 +8,7 @@ from experiments.inference.names import check_exists
 from experiments.program.errors import ConfigError
 from experiments.settings.config import SHORTCUT_HELP, STEM_HELP
 from experiments.settings.datasets import DataSource, check_pixels
-from experiments.settings.fields import check_ranges, setting
+from experiments.settings.fields import check_ranges, flag_of, setting
 from jax_resnet.pretrained.schema import NAME
 
 __all__ = ["EvaluateConfig", "ExportConfig", "NetworkConfig", "PredictConfig", "PublishConfig"]
@@ -148,6 +148,13 @@ class PredictConfig:
         check_pixels(self.mean, self.std)
 
 
+# Flags of an export that only some formats have a use for.
+FOR_FORMATS = {
+    **dict.fromkeys(("image_shape", "mean", "std"), ("stablehlo", "onnx")),
+    "style": ("safetensors", "torch"),
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class ExportConfig:
     """Export of a trained network."""
@@ -208,6 +215,9 @@ class ExportConfig:
         if not self.out.lower().endswith(ends := endings.get(self.format, ("",))):
             raise ConfigError(f"--out {self.out} must end in {' or '.join(ends)} for {self.format}")
         check_pixels(self.mean, self.std)
+        for name, forms in FOR_FORMATS.items():
+            if self.format not in forms and getattr(self, name) != getattr(ExportConfig(), name):
+                raise ConfigError(f"{flag_of(name)} is for {' and '.join(forms)}, not for {self.format}")
         if self.image_shape and len(self.image_shape) != 3:
             raise ConfigError("--image-shape is height, width and channels: --image-shape 32 32 3")
 

@@ -63,8 +63,11 @@ def evaluate_weights(config: EvaluateConfig, console: Console) -> dict[str, Any]
     keep_compiled()
     network = open_network(config.named, config.network, console.line)
     out = Path(config.out or default_folder(config))
-    if (out / EVALUATION).exists() and not config.overwrite:
-        raise ConfigError(f"{out} holds an evaluation already: --overwrite it, or name another --out")
+    there = [name for name in (EVALUATION, CONFUSION) if (out / name).exists()]
+    if there and not config.overwrite:
+        raise ConfigError(
+            f"{out} holds an evaluation already, {there[0]}: --overwrite it, or name another --out"
+        )
     for path in (out, *out.parents):
         if path.exists() and not path.is_dir():
             raise ConfigError(f"--out {out}: {path} is not a folder")

@@ -70,6 +70,8 @@ def read_finished(folder: Path) -> FinishedRun:
     validated = best_step is not None and best_accuracy is not None
     records = read_records(folder / "metrics.jsonl")
     held_out = [record["images"] for record in records if record["kind"] == "val"]
+    if validated and not held_out:
+        raise ExperimentError(f"{folder / 'metrics.jsonl'} lacks the validations that chose the checkpoint")
     return FinishedRun(
         settings=settings,
         config=config,

@@ -104,8 +104,9 @@ def load_classifier(config: PredictConfig) -> Classifier:
     )
     trained = network.data
     stem = str(getattr(network.model, "stem", ""))
-    photographs = bool(config.image_size) or (not trained.get("image_shape") and stem.startswith("imagenet"))
     image_shape = tuple(trained.get("image_shape") or usual_input(network.name, usual.image_shape))
+    another_size = config.image_size not in (0, image_shape[0])
+    photographs = another_size or (not trained.get("image_shape") and stem.startswith("imagenet"))
     if photographs:
         size = config.image_size or usual_image_shape(network.name, stem)[0]
         image_shape = (size, size, image_shape[-1])
@@ -116,6 +117,8 @@ def load_classifier(config: PredictConfig) -> Classifier:
             f"{config.weights} does not say how its pixels were normalized: give --mean and --std"
         )
     per_pixel = np.ndim(mean) > 1  # of a run with --center per-pixel
+    if per_pixel and another_size:
+        raise ConfigError(f"--image-size: {config.weights} has a mean of every pixel: leave the flag out")
     wanted = image_shape if per_pixel else image_shape[-1:]
     if np.shape(mean) != wanted or len(std) != image_shape[-1]:
         raise ConfigError(f"--mean and --std need {image_shape[-1]} numbers, one per channel")
@@ -229,7 +232,8 @@ def print_table(predictions: Sequence[Prediction]) -> None:
     for path, classes in predictions:
         cells = [cell for name, p in classes for cell in (name, f"{100 * p:.1f}")]
         table.add_row(path, *cells)
-    console = Console(highlight=False, markup=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:  # as wide as it needs: a line for a program that reads it stays a line
-        console.width = Console(width=10_000).measure(table).maximum
+        console.width = 10_000
+        console.width = console.measure(table).maximum
     console.print(table)

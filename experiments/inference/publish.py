@@ -226,7 +226,7 @@ def _card(
         step=run.step,
         seconds=round(summary["seconds"], 1),
         machine=summary["device"],
-        versions=run.config["versions"],
+        versions=summary["versions"] if isinstance(summary.get("versions"), dict) else run.config["versions"],
         weights_license=WEIGHTS_LICENSE,
         data_license=DATA_LICENSES.get(trained_on["name"], "see the data set's own terms"),
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),

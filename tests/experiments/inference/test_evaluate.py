@@ -35,7 +35,7 @@ def test_a_run_evaluates_to_what_its_summary_says(finished, tmp_path, data_dir):
     summary = json.loads((finished / "summary.json").read_text())
     found = evaluated(tmp_path, data_dir, "--weights", str(finished), "--which", "last")
     assert found["accuracy"] == summary["test_accuracy"]
-    assert found["loss"] == pytest.approx(summary["test_loss"], rel=1e-6)
+    assert found["loss"] == pytest.approx(summary["test_loss"], rel=1e-5)
     confusion = np.array(found["confusion"])
     assert confusion.sum() == found["images"] == 355
     assert confusion.trace() / confusion.sum() == found["accuracy"]
@@ -118,6 +118,24 @@ def test_an_evaluation_is_not_overwritten_unasked(finished, tmp_path):
     (tmp_path / "evaluation.json").write_text("{}")
     with pytest.raises(ConfigError, match="holds an evaluation already"):
         evaluate.main(["--weights", str(finished), "--dataset", "digits", "--out", str(tmp_path)])
+
+
+def test_a_picture_of_somebody_is_not_overwritten_unasked(finished, tmp_path):
+    (tmp_path / "confusion.png").write_bytes(b"mine")
+    with pytest.raises(ConfigError, match=r"holds an evaluation already, confusion\.png: --overwrite it"):
+        evaluate.main(["--weights", str(finished), "--dataset", "digits", "--out", str(tmp_path)])
+    assert (tmp_path / "confusion.png").read_bytes() == b"mine"
+
+
+def test_flags_without_effect_are_refused(finished):
+    with pytest.raises(ConfigError, match="--image-size has no effect without images that are streamed"):
+        evaluate.main([str(finished), "--image-size", "64"])
+
+
+def test_a_checkpoint_is_evaluated_on_the_data_of_its_run(finished):
+    assert evaluate.trained_on(str(finished))["dataset"] == "digits"
+    newest = max((finished / "checkpoints").iterdir(), key=lambda folder: folder.stat().st_mtime)
+    assert evaluate.trained_on(str(newest))["dataset"] == "digits"
 
 
 @pytest.mark.slow

@@ -63,6 +63,12 @@ def test_images_of_the_test_set_get_the_probabilities_of_the_runs_predictions(
         assert given == sorted(given, reverse=True)
 
 
+def test_the_size_that_the_run_has_may_be_named(finished, files, capsys):
+    size = json.loads((finished / "config.json").read_text())["data"]["image_shape"][0]
+    named = predicted(capsys, finished, files, "--image-size", size)
+    assert named == predicted(capsys, finished, files)
+
+
 def test_a_list_on_standard_input_and_a_table(finished, files, capsys, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{files / '00.png'}\n\n{files / '01.bmp'}\n"))
     predict.main([str(finished), "-", "--top", "2"])

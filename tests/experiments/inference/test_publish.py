@@ -113,6 +113,10 @@ def test_command_and_commit_are_given_only_where_the_records_have_none(copied: P
     assert (card.command, card.commit) == ("python train.py", "abc")
 
 
+def lose_validations(folder: Path) -> None:
+    (folder / "metrics.jsonl").unlink()
+
+
 def damage_summary(folder: Path) -> None:
     (folder / "summary.json").write_text("[]")
 
@@ -138,6 +142,7 @@ def poison(folder: Path) -> None:
         (lambda f: change(f / "config.json", data=[]), r"config\.json has no valid data/name"),
         (lambda f: change(f / "config.json", config=None), r"config\.json has no valid config"),
         (damage_summary, r"summary\.json: not a JSON object"),
+        (lose_validations, r"metrics\.jsonl lacks the validations that chose the checkpoint"),
         (lambda f: shutil.rmtree(f / "checkpoints"), "holds no checkpoint"),
         (lambda f: change(f / "summary.json", test_accuracy_best=0.01), "too far apart for rounding"),
         (poison, "holds NaN or infinity"),
@@ -182,11 +187,12 @@ def test_protocols_say_what_chose_the_checkpoint(finished: Path) -> None:
 
 @pytest.mark.slow
 def test_a_run_without_validation_publishes_its_last_checkpoint(
-    small: list[str], tmp_path: Path, into: list[str]
+    small: list[str], tmp_path: Path, into: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flags = ["--val-size", "0", "--dtype", "bf16", "--epochs", "4", "--scan-layers"]
     train([*small, *flags, "--workdir", str(tmp_path / "run")])
     change(tmp_path / "run" / "config.json", commit="abc")
+    monkeypatch.setattr("experiments.inference.publish.LARGEST_DIFFERENCE", 0.02)  # of so short a training
     publish.main([str(tmp_path / "run"), *into])
     model, variables, card = load_pretrained(NAME, folder=into[1])
     assert model.dtype == np.float32
