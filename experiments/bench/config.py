@@ -42,7 +42,8 @@ class BenchConfig:
 
     arch: tuple[str, ...] = setting(
         ("resnet20", "resnet18", "preact_resnet18", "resnet50", "resnext29_32x4d"),
-        "networks, as NAME or NAME@VARIANT; resnext29_* is pytorch_cifar's variant",
+        "networks, as NAME or NAME@VARIANT; resnext29_* is pytorch_cifar's variant, with --loop, --epoch, "
+        "--start and --race the paper's",
         common=True,
         metavar="NAME",
     )
@@ -106,6 +107,11 @@ class BenchConfig:
         if len(self._asked) > 1:
             raise ConfigError(f"{' and '.join(map(_title, self._asked))} are different benches: choose one")
         self._check_use()
+        varied = [arch for arch in self.arch if "@" in arch]
+        if varied and self.mode in ("loop", *PROGRAMS):
+            raise ConfigError(
+                f"--{self.mode} trains networks as experiments.cifar10 does, which has no {varied[0]}"
+            )
         if (self.against == "torch" or self.mode in PROGRAMS) and importlib.util.find_spec("torch") is None:
             flag = f"--{self.mode}" if self.mode in PROGRAMS else "--against torch"
             raise ConfigError(f"{flag} needs PyTorch: pip install -e '.[torch]'")

@@ -131,10 +131,10 @@ def _image_size(rows: Rows) -> str:
 
 def _processes(rows: Rows) -> str:
     ratio = rows["2"][SPEED] / rows["1"][SPEED]
-    choice = "one process with all cores" if ratio < 1.05 else "a process for each half of the cores"
+    choice = "one after the other, with all cores" if ratio < 1.05 else "two side by side"
     return (
         "Two processes, each with half of the cores and of the images, which exchange nothing, make "
-        f"{ratio:.2f} times the images per second of one: choose {choice}."
+        f"{ratio:.2f} times the images per second of one: run several trainings {choice}."
     )
 
 

@@ -38,7 +38,7 @@ def time_race(config: BenchConfig, console: Console) -> list[Row]:
             records = [record for record in read_records(run / "metrics.jsonl") if record["kind"] == "val"]
         validations = [{**record, "val_accuracy": record["accuracy"]} for record in records]
         reports = {"jax_resnet": {**done, "validations": validations}}
-        console.line(f"round {number + 1}: jax_resnet {done['val_accuracy']:.2%} in {dtype}")
+        console.line(f"round {number + 1}: jax_resnet {validations[-1]['val_accuracy']:.2%} in {dtype}")
         theirs = ["experiments.bench.torch_cifar10", *flags, "--dtype", dtype]
         reports["PyTorch"] = run_to_report(theirs)
         console.line(f"round {number + 1}: PyTorch {reports['PyTorch']['val_accuracy']:.2%} in {dtype}")

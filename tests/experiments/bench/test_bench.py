@@ -152,6 +152,7 @@ FLAGS = [
     (["--sweep", "depth"], "--sweep goes with --growth, not with whole training steps"),
     (["--epochs", "5"], "--epochs goes with --race, not with whole training steps"),
     (["--race", "--epochs", "0"], "--epochs"),
+    (["--loop", "--arch", "resnext29_32x4d@blog"], "which has no resnext29_32x4d@blog"),
     (["--accuracy", "0.5"], "--accuracy goes with --race, not with whole training steps"),
     (
         ["--loop", "--conv", "xla"],

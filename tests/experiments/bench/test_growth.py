@@ -78,8 +78,8 @@ def test_the_choices_follow_from_the_numbers():
     # Images per second: 1, 4, 16, 64, 128, 128 of 128.
     assert "Batches of 256 run at 100%" in page("batch", seconds=lambda i: (1, 1, 1, 1, 2, 8)[i])
     assert "start sooner from resnet32 on" in page("depth", start=lambda i: 5 if i != 3 else 9)
-    assert "choose one process with all cores" in page("processes")
-    assert "choose a process for each half" in page("processes", seconds=lambda i: (0.2, 0.1)[i])
+    assert "run several trainings one after the other, with all cores" in page("processes")
+    assert "run several trainings two side by side" in page("processes", seconds=lambda i: (0.2, 0.1)[i])
     assert "With 64, 128 groups it takes longer than in one" in page(
         "groups", seconds=lambda i: 2.0 if i > 5 else 1.0
     )
