@@ -115,6 +115,8 @@ def read_finished_runs(paths: Sequence[Path]) -> list[Run]:
         notes = [n for n in run.notes if not (without_predictions and f"readable {PREDICTIONS}" in n)]
         if notes:
             raise ConfigError(f"{run.folder}: {notes[0]}; only finished runs without damage are kept")
+        if run.summary and run.summary.best_checkpoint_lost:
+            raise ConfigError(f"{run.folder}: its best checkpoint is lost; only runs without damage are kept")
         if run.summary is None or run.summary.test_accuracy is None or not run.settings:
             raise ConfigError(f"{run.folder}: no settings or no test accuracy; only finished runs are kept")
     return runs

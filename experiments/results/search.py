@@ -76,7 +76,7 @@ def log_runs(paths: Sequence[Path], log: Path, *, report: Callable[[str], None])
         ConfigError: A run is not finished, or has no validation to choose by; or the log is damaged.
         OSError: The log cannot be written.
     """
-    trials = read_trials(log)
+    known = {_tried(trial) for trial in read_trials(log)}
     added: list[Trial] = []
     for run in read_finished_runs(paths):
         summary, settings = run.summary, run.settings
@@ -92,12 +92,18 @@ def log_runs(paths: Sequence[Path], log: Path, *, report: Callable[[str], None])
             device=run.device or "",
             minutes=None if summary.seconds is None else round(summary.seconds / 60, 2),
         )
-        if trial not in trials + added:
+        if _tried(trial) not in known:
+            known.add(_tried(trial))
             added.append(trial)
         report(f"{run.folder}: {trial.recipe} {trial.flags}: {trial.val_accuracy:.2%} on validation")
     before = log.read_text(encoding="utf-8") if log.exists() else ""
     lines = [json.dumps(dataclasses.asdict(trial)) + "\n" for trial in added]
     write_text(log, before + ("\n" if before and not before.endswith("\n") else "") + "".join(lines))
+
+
+def _tried(trial: Trial) -> Trial:
+    """What was tried, and what came of it: a run that is only tested again takes other minutes."""
+    return dataclasses.replace(trial, minutes=None)
 
 
 def _flags(settings: Mapping[str, Any], typed: Sequence[str]) -> list[str]:

@@ -26,7 +26,10 @@ OVER_SEEDS = (
     "n is the number of seeds, ± the sample standard deviation over them. Test accuracy is that of the "
     "checkpoint with the highest validation accuracy; of the last one where all images are trained on."
 )
-MINUTES = "Minutes are of one run, validation included."
+MINUTES = (
+    "Minutes are of one run, validation included: the mean on each machine, in the order of the column "
+    "machine."
+)
 
 
 class Column(NamedTuple):
@@ -218,8 +221,8 @@ def deeper_table(kept: Kept, folder: Path) -> str:
     titles = [*(column.title for column in columns), "paper (%)", "public PyTorch (%)", "command"]
     numeric = [*(column.numeric for column in columns), True, True, False]
     note = (
-        f"Of each network the longest training that is kept. {OVER_SEEDS} {MINUTES} Multiply-adds are per "
-        "image. Numbers of others are as they print them, under their own protocols."
+        f"Each row is the longest kept training of its network. {OVER_SEEDS} {MINUTES} Multiply-adds are per "
+        "image. Published accuracies are as their authors report them, under their own protocols."
     )
     return f"{markdown_table(titles, rows, numeric)}\n{_paragraph(note)}"
 

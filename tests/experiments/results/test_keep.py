@@ -160,6 +160,11 @@ def damaged_predictions(run):
     (run / "predictions.npz").write_bytes(b"no archive")
 
 
+def without_best(run):
+    summary = json.loads((run / "summary.json").read_text())
+    (run / "summary.json").write_text(json.dumps({**summary, "best_checkpoint_lost": "it is damaged"}))
+
+
 def impossible_accuracy(run):
     summary = json.loads((run / "summary.json").read_text())
     (run / "summary.json").write_text(json.dumps({**summary, "test_accuracy": 93.1}))
@@ -173,6 +178,7 @@ def impossible_accuracy(run):
         (without_settings, "no settings"),
         (damaged_metrics, "line 8 is not JSON"),
         (damaged_predictions, "no readable predictions.npz"),
+        (without_best, "its best checkpoint is lost"),
         (impossible_accuracy, "test_accuracy is not a number from 0 to 1"),
     ],
 )
