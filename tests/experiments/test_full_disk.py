@@ -7,13 +7,13 @@ import pytest
 
 from experiments import export
 from experiments.cifar10 import main
-from experiments.program.start import start
 from experiments.report.__main__ import main as report_main
 from jax_resnet import checkpoint, convert, data
 from jax_resnet.checkpoint import manifest
 from jax_resnet.convert.__main__ import main as convert_main
 from tests.helpers import datasets as helpers
 from tests.helpers.disk import full, mounted
+from tests.helpers.programs import outcome
 
 FULL = "the disk is full: free some space"
 
@@ -26,18 +26,6 @@ def disk(tmp_path):
             yield folder
     except OSError as error:
         pytest.skip(str(error))
-
-
-def outcome(capfd, program, *args):
-    """Exit code and standard error of a program that is started as a shell would."""
-    code = 0
-    try:
-        start(lambda: program([str(arg) for arg in args]))
-    except SystemExit as stop:
-        code = stop.code
-    output = capfd.readouterr()
-    assert "Traceback" not in output.err + output.out
-    return code, output.err
 
 
 def left_behind(folder):

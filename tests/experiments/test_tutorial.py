@@ -85,7 +85,7 @@ def test_it_runs(cifar10, tmp_path, capsys):
         capture_output=True,
         text=True,
         env={**environment, "PYTHONPATH": str(NOTEBOOK.parents[1])},
-        timeout=600,
+        timeout=1800,
         check=False,
     )
     seconds = time.perf_counter() - start

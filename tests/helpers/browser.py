@@ -2,12 +2,15 @@
 
 import json
 import os
+import select
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 
 PROGRAM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+ANSWER_SECONDS = 120
 
 
 class Browser:
@@ -88,6 +91,8 @@ class Browser:
 
     def _receive(self):
         while b"\0" not in self._buffer:
+            ready, _, _ = select.select([self._reader], [], [], ANSWER_SECONDS)
+            assert ready, "the browser does not answer"
             chunk = os.read(self._reader.fileno(), 1 << 16)
             assert chunk, "the browser is gone"
             self._buffer += chunk

@@ -46,7 +46,7 @@ def outputs(programs: Programs, *command: object, **environment: str) -> list[st
     running = [programs.start(*command, **environment) for _ in range(PROCESSES)]
     printed = []
     for process in running:
-        output, error = process.communicate(timeout=600)
+        output, error = process.communicate(timeout=1800)
         expect(process.returncode == 0, f"exit code {process.returncode}: {error[-300:]}")
         printed.append(output)
     return printed
