@@ -33,6 +33,8 @@ def main(argv: list[str] | None = None) -> float:
 
     # 1. Data: uint8 images (N, height, width, channels) and int32 labels (N,), all in memory.
     dataset = jax_resnet.data.load(args.dataset, data_dir=args.data_dir)
+    if not 1 <= args.batch_size <= len(dataset.train) or args.epochs < 1:
+        parser.error(f"--batch-size is 1 to {len(dataset.train)}, --epochs at least 1")
     steps_per_epoch = len(dataset.train) // args.batch_size
     total_steps = args.epochs * steps_per_epoch
 
