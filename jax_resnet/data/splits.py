@@ -34,7 +34,7 @@ def hold_out(split: SplitT, size: int, seed: int) -> tuple[SplitT, SplitT]:
     labels = split.labels
     if labels is None:
         labels = np.zeros(len(split), np.int32)
-    counts = np.bincount(labels)
+    counts: np.ndarray = np.bincount(labels)
     classes, smallest = len(counts), int(counts.min())
     if not smallest:
         raise ValSizeError(
