@@ -37,9 +37,10 @@ def hold_out(split: SplitT, size: int, seed: int) -> tuple[SplitT, SplitT]:
     counts: np.ndarray = np.bincount(labels)
     classes, smallest = len(counts), int(counts.min())
     if not smallest:
+        empty = np.flatnonzero(counts == 0)[0]
         raise ValSizeError(
-            f"a validation set takes its images from every class, and class {counts.argmin()} has no "
-            "training image: renumber the classes without it, or hold nothing out",
+            f"a validation set takes its images from every class, and class {empty} has no training image: "
+            "renumber the classes without it, or hold nothing out",
             size=size,
         )
     sizes = np.full(classes, size // classes)
