@@ -47,15 +47,19 @@ def expand_user(path: str | os.PathLike[str]) -> Path:
         raise FileNotFoundError(errno.ENOENT, "the home folder is not known", os.fspath(path)) from None
 
 
-def local_path(path: str | os.PathLike[str]) -> Path:
+def local_path(path: str | os.PathLike[str], error: type[Exception]) -> Path:
     """The absolute path on this machine, with the home folder for ``~``.
 
     Raises:
-        FileNotFoundError: See ``expand_user``.
-        ValueError: See ``refuse_url``.
+        error: It is a URL, or in a home folder that is not known.
     """
-    refuse_url(path)
-    return expand_user(path).absolute()
+    try:
+        refuse_url(path)
+        return expand_user(path).absolute()
+    except FileNotFoundError as unknown:
+        raise error(f"{os.fspath(path)}: {unknown.strerror}") from None
+    except ValueError as url:
+        raise error(str(url)) from None
 
 
 def refuse_url(path: str | os.PathLike[str]) -> None:

@@ -110,9 +110,9 @@ def disk(config: DoctorConfig) -> Iterator[Finding]:
 
 def data_folder(config: DoctorConfig) -> Path:
     """Where data sets are kept."""
-    from jax_resnet.data import loader
+    from jax_resnet.data.loader import data_folder as folder_of
 
-    return loader.data_folder(config.data_dir) if config.data_dir else loader.default_data_dir()
+    return folder_of(config.data_dir or None)
 
 
 def cache_folder() -> Path:

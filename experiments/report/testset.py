@@ -68,7 +68,7 @@ def _open_test_split(dataset: str, data_dir: str | None, image_size: Any, skip_u
             .test
         )
     if (spec := DATASETS.get(dataset)) and spec.family != "digits":
-        root = data_folder(data_dir) if data_dir else data.default_data_dir()
+        root = data_folder(data_dir or None)
         if not (root / spec.name).is_dir():
             raise ExperimentError(f"{spec.title} is not here, in {root}")
     return data.load(dataset, data_dir=data_dir, download=False).test

@@ -100,7 +100,7 @@ class DataSource:
                 mirrors=self.mirror,
                 reporter=reporter,
             )
-        root = data_folder(self.data_dir) if self.data_dir else data.default_data_dir()
+        root = data_folder(self.data_dir or None)
         folder = root if self.dataset == "folder" else find_prepared(root, self.dataset)
         return open_streamed(
             self.dataset,

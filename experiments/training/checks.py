@@ -39,8 +39,8 @@ def check_same_flags(configs: Sequence[Config]) -> None:
     Raises:
         ExperimentError: One differs from the first; it is raised in all.
     """
-    names = [name for name in settings_of(configs[0]) if name not in OWN]
-    settings = {flag_of(name): [settings_of(config)[name] for config in configs] for name in names}
+    each = [settings_of(config) for config in configs]
+    settings = {flag_of(name): [of[name] for of in each] for name in each[0] if name not in OWN}
     _check_same({"number of runs": len(configs), **settings})
 
 

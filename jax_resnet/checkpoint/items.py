@@ -44,12 +44,7 @@ def local_folder(path: str | os.PathLike[str]) -> Path:
     Raises:
         CheckpointError: It is a URL, or in a home folder that is not known.
     """
-    try:
-        return local_path(path)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: {error.strerror}") from None
-    except ValueError as error:
-        raise CheckpointError(str(error)) from None
+    return local_path(path, CheckpointError)
 
 
 def is_checkpoint(folder: Path) -> bool:

@@ -29,21 +29,16 @@ def default_data_dir() -> Path:
     Raises:
         DataError: It is a URL, or in a home folder that is not known.
     """
-    return data_folder(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
+    return local_path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets", DataError)
 
 
-def data_folder(path: str | os.PathLike[str]) -> Path:
-    """The path of a folder of data sets on this machine.
+def data_folder(data_dir: str | os.PathLike[str] | None) -> Path:
+    """The path of a folder of data sets on this machine; ``default_data_dir()`` for None.
 
     Raises:
         DataError: It is a URL, or in a home folder that is not known.
     """
-    try:
-        return local_path(path)
-    except FileNotFoundError as error:
-        raise DataError(f"{os.fspath(path)}: {error.strerror}") from None
-    except ValueError as error:
-        raise DataError(str(error)) from None
+    return default_data_dir() if data_dir is None else local_path(data_dir, DataError)
 
 
 def load(
@@ -85,7 +80,7 @@ def load(
         if archive is not None:
             raise DataError("the digits come with scikit-learn, not from an archive: leave --archive out")
         return digits.load(spec)
-    root = default_data_dir() if data_dir is None else data_folder(data_dir)
+    root = data_folder(data_dir)
     if archive is not None:
         _check_libraries(spec)
     # Before anything else, so that a wrong archive fails even where the data set is already prepared.
